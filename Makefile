@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0
+# Everything a person does here, by name. The work is done in harness/.
+
+# The kernels that `make check` runs, and what is laid into the guest for them.
+SELFTESTS := tools/testing/selftests/reuseport_array
+SRC := $(CURDIR)/build/ours/src
+DEMO := $(CURDIR)/build/ours/demo
+TESTS := $(CURDIR)/build/ours/selftests
+LOG := build/log
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help
+help: ## this list
+	@echo 'A BPF_MAP_TYPE_REUSEPORT_SOCKARRAY for Linux. What you can make:'
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1@\2/p' Makefile | column -t -s @
+	@echo
+	@echo 'BASE_TARBALL=linux-6.12.y.tar.xz takes another base than Debian'"'"'s.'
+
+.PHONY: demo
+demo: tests-guest ours/um ## watch a server restart without losing a packet (8 minutes, then 1)
+	@harness/boot -t 300 -o build/demo ours/um /demo/run
+	@harness/demo/plot build/demo
+
+.PHONY: check
+check: all-guests ## run every test on our kernel, on stock and on stripped (15 minutes, then 2)
+	@harness/check
+
+.PHONY: check-source
+check-source: trees ## sparse, W=1, checkpatch and every configuration the patch has to build in
+	@harness/check-source
+
+.PHONY: shell
+shell: tests-guest ours/um ## a shell in a guest that runs our kernel
+	@harness/boot ours/um
+
+.PHONY: setup
+setup: ## install the Debian packages that are missing (needs root; says which)
+	@harness/setup
+
+.PHONY: trees
+trees: setup ## lay the kernel trees stock, stripped and ours under build/
+	@harness/trees.py
+
+.PHONY: save
+save: ## write edits you made in build/ours/src back into this repository
+	@harness/trees.py save
+
+# A kernel: make ours/um, make stock/qemu, ...
+KERNELS := $(foreach c,$(patsubst harness/configs/%.config,%,$(wildcard harness/configs/*.config)),\
+	$(addsuffix /$(c),stock stripped ours))
+.PHONY: $(KERNELS)
+$(KERNELS): trees
+	@harness/build $@
+
+.PHONY: all-guests
+all-guests: tests-guest
+	@harness/build ours/um
+	@harness/build stock/um
+	@harness/build stripped/um
+
+# Our programs for the guests, and the root file system that carries them.
+.PHONY: tests-guest
+tests-guest: trees
+	@harness/programs
+	@harness/initramfs
+
+.PHONY: clean
+clean: ## remove everything under build/ but the compiler's cache
+	@rm -rf $(filter-out build/ccache,$(wildcard build/*))
