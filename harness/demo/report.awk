@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The table, and the verdict as exit status.
+#
+# usage: awk -v json=FILE -f report.awk map/FILE... plain/FILE...
+# with the figures of the client and the counts of the workers of both runs.
+
+function thousands(n,	s) {
+	for (s = ""; n >= 1000; n = int(n / 1000))
+		s = sprintf(",%03d%s", n % 1000, s)
+	return n s
+}
+
+function row(label, name) {
+	printf "  %-44s%14s%16s\n", label, thousands(v["map", name]), thousands(v["plain", name])
+}
+
+function rule() {
+	print "  --------------------------------------------------------------------------"
+}
+
+function must(condition, complaint) {
+	if (!condition) {
+		print "  FAILED: " complaint
+		failed = 1
+	}
+}
+
+function to_json(run,	i) {
+	printf "  \"%s\": {\n", run >json
+	for (i = 1; i <= names; i++)
+		printf "    \"%s\": %s%s\n", name[i], v[run, name[i]], (i < names ? "," : "") >json
+	printf "  },\n" >json
+}
+
+function add(run, key, value) {
+	if (!(key in seen)) {
+		seen[key] = 1
+		name[++names] = key
+	}
+	v[run, key] += value
+}
+
+BEGIN { CONVFMT = "%.10g" }
+{ run = FILENAME ~ /\/plain\// ? "plain" : "map" }
+FILENAME ~ /\/figures$/ { add(run, $1, $2) }
+$1 == "tcp" { add(run, "accepted", $2); add(run, "late", $3) }
+$1 == "udp" { add(run, "delivered", $3); add(run, "foreign", $4) }
+
+END {
+	add("map", "drain", v["map", "gone"] - v["map", "switched"])
+	add("plain", "drain", v["plain", "gone"] - v["plain", "switched"])
+
+	printf "\n  %-44s%14s%16s\n", "", "with the map", "plain REUSEPORT"
+	rule()
+	row("TCP connections made", "made")
+	row("    refused", "refused")
+	row("    reset", "reset")
+	row("    no reply within 10 s", "stuck")
+	row("    wrong reply", "wrong")
+	row("UDP connections", "udp_conns")
+	row("    that met a wrong process, or loss", "udp_hit")
+	row("UDP datagrams sent", "sent")
+	row("    answered by the right process", "answered")
+	row("    delivered to a wrong process", "misdelivered")
+	row("    lost", "lost")
+	row("    wrong reply", "garbled")
+	row("New connections the old got after the switch", "late")
+	printf "  %-44s%12.2f s%14.2f s\n", "From the switch to the exit of the old", \
+		v["map", "drain"], v["plain", "drain"]
+	rule()
+
+	must(v["map", "made"] >= 20000, "less than 20,000 TCP connections made")
+	must(v["map", "udp_conns"] >= 200, "less than 200 UDP connections made")
+	must(v["map", "refused"] + v["map", "reset"] + v["map", "stuck"] + v["map", "wrong"] == 0,
+		"TCP connections failed although there is a map")
+	must(v["map", "answered"] == v["map", "sent"],
+		"datagrams were misdelivered or lost although there is a map")
+	must(v["map", "accepted"] == v["map", "made"] && v["map", "foreign"] == 0 &&
+		v["map", "delivered"] == v["map", "sent"],
+		"the workers counted something else than the clients")
+	if (!failed)
+		print "  With the map nothing was refused, reset, misdelivered or lost;" \
+			"\n  what the workers counted agrees with what the clients counted." \
+			"\n  Without it the old never runs dry, and gives up waiting in the end."
+
+	print "{" >json
+	to_json("map")
+	to_json("plain")
+	printf "  \"passed\": %s\n}\n", (failed ? "false" : "true") >json
+	exit failed
+}

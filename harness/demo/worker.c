@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * One worker process: serve, and on SIGTERM drain and leave.
+ */
+#include <arpa/inet.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "common.h"
+#include "worker.h"
+
+/*
+ * A worker has drained when nothing came for QUIET_POLLS polls in a row. That has
+ * to be longer than a client may be silent. Polls are counted, not time: if the
+ * machine stalls, time goes by for clients that could not run.
+ */
+#define POLL_MS		25
+#define QUIET_POLLS	20
+/* The end of patience, from SIGTERM on: without a map it never gets quiet. */
+#define DRAIN_US	5000000
+
+#define BATCH		64	/* per socket, so that none starves another */
+
+#define BIN_US		50000
+#define BINS		4096
+
+static struct conn_id me;
+static int ep, term, listener, udp;
+static unsigned int open_conns;		/* accepted and not answered yet */
+static unsigned int accepted;
+static unsigned int late;		/* new connections after SIGTERM */
+static bool draining;
+
+/* Datagrams per BIN_US since first_bin, ours and those with a foreign id. */
+static unsigned int ours[BINS], foreign[BINS];
+static __u64 first_bin;
+static unsigned int bin;
+
+static void set_bin(void)
+{
+	__u64 n = now_us() / BIN_US - first_bin;
+
+	bin = n < BINS ? n : BINS - 1;
+}
+
+static bool is_request(const struct message *msg, ssize_t len)
+{
+	return len == sizeof(*msg) && msg->magic == htonl(MAGIC) && msg->kind == htonl(ASK);
+}
+
+static void make_answer(struct message *msg)
+{
+	msg->kind = htonl(ANSWER);
+	msg->id = me;
+	msg->answer = htobe64(answer_to(ntohl(msg->number)));
+}
+
+static void watch(int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
+
+	if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev))
+		die("epoll: %s", strerror(errno));
+}
+
+/* One request, one reply. Returns false if the request is still on its way. */
+static bool serve_connection(int fd)
+{
+	struct message msg;
+	ssize_t len;
+
+	len = recv(fd, &msg, sizeof(msg), 0);
+	if (len < 0 && errno == EAGAIN)
+		return false;
+	if (is_request(&msg, len)) {
+		make_answer(&msg);
+		send(fd, &msg, sizeof(msg), MSG_NOSIGNAL);
+	}
+	close(fd);
+	open_conns--;
+	return true;
+}
+
+/* These two return true if there may be more to do. */
+static bool serve_datagrams(void)
+{
+	for (int i = 0; i < BATCH; i++) {
+		struct sockaddr_in from;
+		socklen_t from_len = sizeof(from);
+		struct message msg;
+		ssize_t len;
+
+		len = recvfrom(udp, &msg, sizeof(msg), 0, (struct sockaddr *)&from, &from_len);
+		if (len < 0)
+			return false;
+		if (!is_request(&msg, len))
+			continue;
+
+		if (msg.id.generation && memcmp(&msg.id, &me, sizeof(me))) {
+			/* Somebody else's connection, whose state we lack. */
+			foreign[bin]++;
+			msg.kind = htonl(NOT_MINE);
+			msg.id = me;
+		} else {
+			late += draining && !msg.id.generation;
+			ours[bin]++;
+			make_answer(&msg);	/* gives a new client its id */
+		}
+		sendto(udp, &msg, sizeof(msg), 0, (struct sockaddr *)&from, from_len);
+	}
+	return true;
+}
+
+static bool accept_connections(void)
+{
+	for (int i = 0; i < BATCH; i++) {
+		int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0)
+			return false;
+		accepted++;
+		late += draining;
+		open_conns++;
+		if (!serve_connection(fd))
+			watch(fd);
+	}
+	return true;
+}
+
+/* Returns false if nothing came for timeout_ms. */
+static bool serve_once(int timeout_ms)
+{
+	struct signalfd_siginfo info;
+	struct epoll_event ev[BATCH];
+	int n = epoll_wait(ep, ev, BATCH, timeout_ms);
+
+	set_bin();
+	for (int i = 0; i < n; i++) {
+		int fd = ev[i].data.fd;
+
+		if (fd == udp)
+			serve_datagrams();
+		else if (fd == listener)
+			accept_connections();
+		else if (fd == term)
+			draining = read(term, &info, sizeof(info)) > 0;
+		else
+			serve_connection(fd);
+	}
+	return n > 0;
+}
+
+/*
+ * Go on as before. New connections go to the next generation now, if there is a
+ * map to say so; but those whose SYN was sent here earlier are in our listener,
+ * shaking hands or waiting for accept(), and would be reset if it closed. And
+ * those who have an id of ours will use it until they are done.
+ */
+static void drain(void)
+{
+	__u64 end = now_us() + DRAIN_US;
+
+	for (int quiet = 0; quiet < QUIET_POLLS && now_us() < end; quiet++)
+		if (serve_once(POLL_MS) || open_conns)
+			quiet = 0;
+
+	/* The rest matters only if patience has ended. Leave as little as we can. */
+	while (accept_connections() || serve_datagrams())
+		;
+	close(listener);
+	close(udp);
+	for (int i = 0; i < QUIET_POLLS && open_conns; i++)
+		serve_once(POLL_MS);
+}
+
+static void write_counts(const char *dir)
+{
+	char path[PATH_MAX];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/worker-%u-%u", dir, ntohs(me.generation),
+		 ntohs(me.worker));
+	f = fopen(path, "w");
+	if (!f)
+		die("%s: %s", path, strerror(errno));
+	fprintf(f, "tcp %u %u\n", accepted, late);
+	for (int i = 0; i < BINS; i++)
+		if (ours[i] || foreign[i])
+			fprintf(f, "udp %.2f %u %u\n", (first_bin + i) * (BIN_US / 1e6),
+				ours[i], foreign[i]);
+	if (fclose(f))
+		die("%s: %s (is there room?)", path, strerror(errno));
+}
+
+void worker(struct conn_id id, int tcp_fd, int udp_fd, const char *dir)
+{
+	sigset_t set;
+
+	me = id;
+	listener = tcp_fd;
+	udp = udp_fd;
+	first_bin = now_us() / BIN_US;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	term = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	ep = epoll_create1(EPOLL_CLOEXEC);
+	if (term < 0 || ep < 0)
+		die("signalfd, epoll: %s", strerror(errno));
+	watch(term);
+	watch(listener);
+	watch(udp);
+
+	while (!draining)
+		serve_once(-1);
+	drain();
+	write_counts(dir);
+}

@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Each way a socket leaves its slot, and what does not make it leave. */
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "common.h"
+
+/* Run by each setup: slot 0 is for the socket that leaves, its neighbour of the
+ * same group in slot 1 stays.
+ */
+struct slots {
+	int map;
+	int leaver;
+	int neighbour;
+};
+
+static void setup_slots(struct __test_metadata *_metadata, struct slots *slots,
+			const struct kind *kind)
+{
+	enter_netns(_metadata);
+	slots->map = new_map(_metadata);
+	slots->leaver = new_server(_metadata, kind);
+	slots->neighbour = new_server(_metadata, kind);
+	ASSERT_EQ(0, put(slots->map, 0, slots->leaver, BPF_ANY));
+	ASSERT_EQ(0, put(slots->map, 1, slots->neighbour, BPF_ANY));
+}
+
+static void expect_left(struct __test_metadata *_metadata, const struct slots *slots,
+			const struct kind *kind)
+{
+	int successor = new_server(_metadata, kind);
+
+	EXPECT_TRUE(is_empty(slots->map, 0));
+	EXPECT_EQ(-ENOENT, del(slots->map, 0));
+	EXPECT_EQ(-ENOENT, put(slots->map, 0, successor, BPF_EXIST));
+	EXPECT_EQ(0, put(slots->map, 0, successor, BPF_NOEXIST));
+	EXPECT_TRUE(holds(slots->map, 1, slots->neighbour));
+}
+
+static void expect_stayed(struct __test_metadata *_metadata, const struct slots *slots, int fd)
+{
+	EXPECT_TRUE(holds(slots->map, 0, fd));
+	EXPECT_TRUE(holds(slots->map, 1, slots->neighbour));
+	EXPECT_EQ(-EBUSY, put(slots->map, 2, fd, BPF_ANY));
+}
+
+/* For TCP and UDP alike. */
+FIXTURE(leave)
+{
+	struct slots slots;
+};
+
+FIXTURE_VARIANT(leave)
+{
+	struct kind kind;
+};
+
+ADD_KINDS(leave);
+
+FIXTURE_SETUP(leave)
+{
+	setup_slots(_metadata, &self->slots, &variant->kind);
+}
+
+FIXTURE_TEARDOWN(leave)
+{
+}
+
+/* close() empties the slot before it returns. */
+TEST_F(leave, close)
+{
+	close(self->slots.leaver);
+	expect_left(_metadata, &self->slots, &variant->kind);
+}
+
+/* Of several names of a socket the last one counts. */
+TEST_F(leave, close_of_a_duplicate)
+{
+	int again = dup(self->slots.leaver);
+
+	ASSERT_LE(0, again);
+	close(self->slots.leaver);
+	expect_stayed(_metadata, &self->slots, again);
+	close(again);
+	expect_left(_metadata, &self->slots, &variant->kind);
+}
+
+/* A forked process holds the socket until it exits. */
+TEST_F(leave, exit_of_a_forked_process)
+{
+	int status, go[2];
+	pid_t child;
+	char c;
+
+	ASSERT_EQ(0, pipe2(go, O_CLOEXEC));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		close(go[1]);
+		_exit(read(go[0], &c, 1));
+	}
+
+	close(self->slots.leaver);
+	EXPECT_FALSE(is_empty(self->slots.map, 0));
+	close(go[1]);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	expect_left(_metadata, &self->slots, &variant->kind);
+}
+
+/* A process that is killed takes its sockets out of the map. */
+TEST_F(leave, kill)
+{
+	int status, ready[2];
+	pid_t child;
+	char c;
+
+	close(self->slots.leaver);
+	ASSERT_EQ(0, pipe2(ready, O_CLOEXEC));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		c = put(self->slots.map, 0, new_server(_metadata, &variant->kind), BPF_NOEXIST);
+		if (write(ready[1], &c, 1) == 1)
+			pause();
+		_exit(1);
+	}
+
+	close(ready[1]);
+	ASSERT_EQ(1, read(ready[0], &c, 1));
+	EXPECT_EQ(0, c);
+	EXPECT_FALSE(is_empty(self->slots.map, 0));
+	ASSERT_EQ(0, kill(child, SIGKILL));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_TRUE(WIFSIGNALED(status));
+	expect_left(_metadata, &self->slots, &variant->kind);
+}
+
+/* A socket that is on its way through a unix socket is still open. */
+TEST_F(leave, close_of_a_passed_socket)
+{
+	char space[CMSG_SPACE(sizeof(int))] = {};
+	struct iovec iov = { .iov_base = "", .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = space,
+		.msg_controllen = sizeof(space),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	int pair[2];
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair));
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &self->slots.leaver, sizeof(int));
+	ASSERT_EQ(1, sendmsg(pair[0], &msg, 0));
+
+	close(self->slots.leaver);
+	EXPECT_FALSE(is_empty(self->slots.map, 0));
+	/* nobody will receive it any more */
+	close(pair[0]);
+	close(pair[1]);
+	expect_left(_metadata, &self->slots, &variant->kind);
+}
+
+/* A socket that was deleted from the map, then closed, leaves others alone. */
+TEST_F(leave, close_after_delete)
+{
+	int successor = new_server(_metadata, &variant->kind);
+
+	ASSERT_EQ(0, del(self->slots.map, 0));
+	ASSERT_EQ(0, put(self->slots.map, 0, successor, BPF_NOEXIST));
+	close(self->slots.leaver);
+	expect_stayed(_metadata, &self->slots, successor);
+}
+
+/* For listeners. */
+FIXTURE(listener)
+{
+	struct slots slots;
+};
+
+FIXTURE_VARIANT(listener)
+{
+	struct kind kind;
+};
+
+ADD_TCP_KINDS(listener);
+
+FIXTURE_SETUP(listener)
+{
+	setup_slots(_metadata, &self->slots, &variant->kind);
+}
+
+FIXTURE_TEARDOWN(listener)
+{
+}
+
+/* A listener that is shut down for reading no longer listens: it leaves. */
+TEST_F(listener, shutdown_of_reading)
+{
+	ASSERT_EQ(0, shutdown(self->slots.leaver, SHUT_RD));
+	EXPECT_EQ(-EINVAL, put(self->slots.map, 2, self->slots.leaver, BPF_ANY));
+	expect_left(_metadata, &self->slots, &variant->kind);
+}
+
+/* So does one that is shut down altogether. */
+TEST_F(listener, shutdown_of_both)
+{
+	ASSERT_EQ(0, shutdown(self->slots.leaver, SHUT_RDWR));
+	EXPECT_EQ(-EINVAL, put(self->slots.map, 2, self->slots.leaver, BPF_ANY));
+	expect_left(_metadata, &self->slots, &variant->kind);
+}
+
+/* A listener writes nothing, so it goes on when it is shut down for writing. */
+TEST_F(listener, shutdown_of_writing)
+{
+	ASSERT_EQ(0, shutdown(self->slots.leaver, SHUT_WR));
+	expect_stayed(_metadata, &self->slots, self->slots.leaver);
+}
+
+/* connect() to AF_UNSPEC ends listening. */
+TEST_F(listener, disconnect)
+{
+	ASSERT_EQ(0, disconnect(self->slots.leaver));
+	EXPECT_EQ(-EINVAL, put(self->slots.map, 2, self->slots.leaver, BPF_ANY));
+	expect_left(_metadata, &self->slots, &variant->kind);
+}
+
+/* A listener that is back does not get its slot back, but can be added again. */
+TEST_F(listener, listen_again)
+{
+	ASSERT_EQ(0, shutdown(self->slots.leaver, SHUT_RDWR));
+	ASSERT_EQ(0, listen(self->slots.leaver, 1));
+	EXPECT_TRUE(is_empty(self->slots.map, 0));
+	EXPECT_EQ(-ENOENT, put(self->slots.map, 0, self->slots.leaver, BPF_EXIST));
+	EXPECT_EQ(0, put(self->slots.map, 2, self->slots.leaver, BPF_NOEXIST));
+	EXPECT_TRUE(holds(self->slots.map, 2, self->slots.leaver));
+	EXPECT_TRUE(is_empty(self->slots.map, 0));
+}
+
+/* listen() on a listener only changes its backlog. */
+TEST_F(listener, listen_twice)
+{
+	ASSERT_EQ(0, listen(self->slots.leaver, 7));
+	expect_stayed(_metadata, &self->slots, self->slots.leaver);
+}
+
+/* A connection accepted from a listener in the map is not in the map. */
+TEST_F(listener, accept)
+{
+	int client, child;
+
+	close(self->slots.neighbour);
+	ASSERT_TRUE(is_empty(self->slots.map, 1));
+	client = send_from(client_family(&variant->kind), SOCK_STREAM, PORT, 1);
+	ASSERT_LE(0, client);
+	child = accept(self->slots.leaver, NULL, NULL);
+	ASSERT_LE(0, child);
+
+	EXPECT_FALSE(holds(self->slots.map, 0, child));
+	EXPECT_EQ(-EINVAL, put(self->slots.map, 1, child, BPF_ANY));
+	close(child);
+	EXPECT_TRUE(holds(self->slots.map, 0, self->slots.leaver));
+	close(client);
+	EXPECT_TRUE(holds(self->slots.map, 0, self->slots.leaver));
+}
+
+/* A child that outlives its listener does not keep it in the map. */
+TEST_F(listener, close_before_child)
+{
+	int client, child;
+
+	close(self->slots.neighbour);
+	client = send_from(client_family(&variant->kind), SOCK_STREAM, PORT, 1);
+	ASSERT_LE(0, client);
+	child = accept(self->slots.leaver, NULL, NULL);
+	ASSERT_LE(0, child);
+
+	close(self->slots.leaver);
+	EXPECT_TRUE(is_empty(self->slots.map, 0));
+	close(child);
+	EXPECT_TRUE(is_empty(self->slots.map, 0));
+}
+
+/* A listener with connections nobody accepted leaves all the same. */
+TEST_F(listener, close_with_waiting_connections)
+{
+	int clients[3], i;
+
+	close(self->slots.neighbour);
+	for (i = 0; i < ARRAY_SIZE(clients); i++) {
+		clients[i] = send_from(client_family(&variant->kind), SOCK_STREAM, PORT, i);
+		ASSERT_LE(0, clients[i]);
+	}
+	close(self->slots.leaver);
+	EXPECT_TRUE(is_empty(self->slots.map, 0));
+}
+
+/* For UDP. */
+FIXTURE(datagram)
+{
+	struct slots slots;
+};
+
+FIXTURE_VARIANT(datagram)
+{
+	struct kind kind;
+};
+
+ADD_UDP_KINDS(datagram);
+
+FIXTURE_SETUP(datagram)
+{
+	setup_slots(_metadata, &self->slots, &variant->kind);
+}
+
+FIXTURE_TEARDOWN(datagram)
+{
+}
+
+/* shutdown() does not unbind a UDP socket. */
+TEST_F(datagram, shutdown)
+{
+	EXPECT_EQ(-1, shutdown(self->slots.leaver, SHUT_RDWR));
+	EXPECT_EQ(ENOTCONN, errno);
+	expect_stayed(_metadata, &self->slots, self->slots.leaver);
+}
+
+/* connect() makes a wildcard-bound socket move to an address, out of its group. */
+TEST_F(datagram, connect)
+{
+	ASSERT_EQ(0, connect_to(self->slots.leaver, variant->kind.family, OTHER_PORT));
+	if (!variant->kind.dual) {
+		expect_stayed(_metadata, &self->slots, self->slots.leaver);
+		return;
+	}
+	EXPECT_EQ(-EINVAL, put(self->slots.map, 2, self->slots.leaver, BPF_ANY));
+	expect_left(_metadata, &self->slots, &variant->kind);
+}
+
+/* So does connect() to AF_UNSPEC; bound to an address and a port it has no effect. */
+TEST_F(datagram, disconnect)
+{
+	ASSERT_EQ(0, disconnect(self->slots.leaver));
+	if (!variant->kind.dual) {
+		expect_stayed(_metadata, &self->slots, self->slots.leaver);
+		return;
+	}
+	EXPECT_EQ(-EINVAL, put(self->slots.map, 2, self->slots.leaver, BPF_ANY));
+	expect_left(_metadata, &self->slots, &variant->kind);
+}
+
+/* A socket that did not choose its port loses it, and its slot, by AF_UNSPEC. */
+TEST_F(datagram, disconnect_from_a_port_of_no_choice)
+{
+	int fd = open_socket(_metadata, &variant->kind);
+
+	set_reuseport(_metadata, fd);
+	bind_to(_metadata, &variant->kind, fd, 0);
+	ASSERT_EQ(0, del(self->slots.map, 0));
+	ASSERT_EQ(0, put(self->slots.map, 0, fd, BPF_ANY));
+	ASSERT_EQ(0, disconnect(fd));
+	EXPECT_EQ(-EINVAL, put(self->slots.map, 2, fd, BPF_ANY));
+	expect_left(_metadata, &self->slots, &variant->kind);
+}
+
+/* A socket that left by connect() can be closed without further effect. */
+TEST_F(datagram, close_after_disconnect)
+{
+	int fd = open_socket(_metadata, &variant->kind);
+
+	set_reuseport(_metadata, fd);
+	bind_to(_metadata, &variant->kind, fd, 0);
+	ASSERT_EQ(0, put(self->slots.map, 2, fd, BPF_ANY));
+	ASSERT_EQ(0, disconnect(fd));
+	ASSERT_EQ(0, del(self->slots.map, 0));
+	ASSERT_EQ(0, put(self->slots.map, 2, self->slots.leaver, BPF_NOEXIST));
+	close(fd);
+	EXPECT_TRUE(holds(self->slots.map, 2, self->slots.leaver));
+	EXPECT_TRUE(holds(self->slots.map, 1, self->slots.neighbour));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Packets go to the socket in the slot that the program selects. */
+#include "common.h"
+#include "steer.skel.h"
+
+#define SERVERS	3
+
+FIXTURE(steer)
+{
+	int servers[SERVERS];
+	struct steer *skel;
+	int map;
+};
+
+FIXTURE_VARIANT(steer)
+{
+	struct kind kind;
+};
+
+ADD_KINDS(steer);
+
+static struct steer *load(struct __test_metadata *_metadata, __u32 value_size)
+{
+	struct steer *skel = steer__open();
+
+	ASSERT_NE(NULL, skel);
+	ASSERT_EQ(0, bpf_map__set_value_size(skel->maps.sockets, value_size));
+	ASSERT_EQ(0, steer__load(skel));
+	return skel;
+}
+
+FIXTURE_SETUP(steer)
+{
+	int i;
+
+	enter_netns(_metadata);
+	self->skel = load(_metadata, sizeof(__u64));
+	self->map = bpf_map__fd(self->skel->maps.sockets);
+	for (i = 0; i < SERVERS; i++)
+		self->servers[i] = new_server(_metadata, &variant->kind);
+	attach(_metadata, self->servers[0], self->skel->progs.select_slot);
+}
+
+FIXTURE_TEARDOWN(steer)
+{
+	steer__destroy(self->skel);
+}
+
+/* The slot decides, not the order in which sockets joined their group. */
+TEST_F(steer, to_each_slot)
+{
+	static const __u32 slots[SERVERS] = { 5, SLOTS - 1, 0 };
+	int i;
+
+	for (i = 0; i < SERVERS; i++)
+		ASSERT_EQ(0, put(self->map, slots[i], self->servers[i], BPF_ANY));
+	for (i = 0; i < SERVERS; i++) {
+		self->skel->bss->slot = slots[i];
+		expect_at(_metadata, &variant->kind, self->servers, SERVERS, i, 100 + i);
+		EXPECT_EQ(0, self->skel->bss->result);
+		EXPECT_EQ(i + 1, self->skel->bss->runs);
+	}
+}
+
+/* A replaced socket gets nothing more, its successor gets it all. */
+TEST_F(steer, to_a_successor)
+{
+	ASSERT_EQ(0, put(self->map, 0, self->servers[0], BPF_ANY));
+	expect_at(_metadata, &variant->kind, self->servers, SERVERS, 0, 1);
+	ASSERT_EQ(0, put(self->map, 0, self->servers[1], BPF_EXIST));
+	expect_at(_metadata, &variant->kind, self->servers, SERVERS, 1, 2);
+}
+
+/* A socket that was moved to another slot is found there. */
+TEST_F(steer, to_a_moved_socket)
+{
+	ASSERT_EQ(0, put(self->map, 0, self->servers[0], BPF_ANY));
+	ASSERT_EQ(0, del(self->map, 0));
+	ASSERT_EQ(0, put(self->map, 4, self->servers[0], BPF_ANY));
+	self->skel->bss->slot = 4;
+	expect_at(_metadata, &variant->kind, self->servers, SERVERS, 0, 1);
+	self->skel->bss->slot = 0;
+	expect_refused(_metadata, &variant->kind, 2);
+}
+
+/* A map whose values have 4 bytes steers as well. */
+TEST_F(steer, map_of_four_byte_values)
+{
+	struct steer *skel = load(_metadata, sizeof(__u32));
+	int map = bpf_map__fd(skel->maps.sockets);
+	const __u32 slot = 3;
+
+	attach(_metadata, self->servers[0], skel->progs.select_slot);
+	ASSERT_EQ(0, put4(map, slot, self->servers[1], BPF_ANY));
+	skel->bss->slot = slot;
+	expect_at(_metadata, &variant->kind, self->servers, SERVERS, 1, 1);
+	steer__destroy(skel);
+}
+
+/* A selection that fails says why, and lets nothing arrive. */
+static void expect_error(struct __test_metadata *_metadata, FIXTURE_DATA(steer) *self,
+			 const struct kind *kind, __u32 slot, int err)
+{
+	self->skel->bss->slot = slot;
+	self->skel->bss->result = 1;
+	expect_refused(_metadata, kind, slot);
+	EXPECT_EQ(err, self->skel->bss->result);
+	EXPECT_TRUE(nothing_arrived(self->servers, SERVERS));
+}
+
+/* An empty slot, or one whose socket has left: ENOENT. */
+TEST_F(steer, empty_slot)
+{
+	const struct kind *kind = &variant->kind;
+
+	expect_error(_metadata, self, kind, 0, -ENOENT);
+
+	ASSERT_EQ(0, put(self->map, 0, self->servers[0], BPF_ANY));
+	ASSERT_EQ(0, put(self->map, 1, self->servers[1], BPF_ANY));
+	ASSERT_EQ(0, del(self->map, 0));
+	expect_error(_metadata, self, kind, 0, -ENOENT);
+	close(self->servers[1]);
+	self->servers[1] = new_server(_metadata, kind);
+	expect_error(_metadata, self, kind, 1, -ENOENT);
+}
+
+/* A slot that does not exist: ENOENT. */
+TEST_F(steer, slot_past_the_end)
+{
+	int i;
+
+	for (i = 0; i < SERVERS; i++)
+		ASSERT_EQ(0, put(self->map, i, self->servers[i], BPF_ANY));
+	expect_error(_metadata, self, &variant->kind, SLOTS, -ENOENT);
+	expect_error(_metadata, self, &variant->kind, 1 << 20, -ENOENT);
+	expect_error(_metadata, self, &variant->kind, INT32_MAX, -ENOENT);
+	expect_error(_metadata, self, &variant->kind, UINT32_MAX, -ENOENT);
+}
+
+/* A socket of the other protocol: EPROTOTYPE, on the same port or on another. */
+TEST_F(steer, other_protocol)
+{
+	struct kind other = variant->kind;
+	int fds[2];
+
+	other.type = other.type == SOCK_STREAM ? SOCK_DGRAM : SOCK_STREAM;
+	fds[0] = new_server_at(_metadata, &other, PORT);
+	fds[1] = new_server_at(_metadata, &other, OTHER_PORT);
+	ASSERT_EQ(0, put(self->map, 0, fds[0], BPF_ANY));
+	ASSERT_EQ(0, put(self->map, 1, fds[1], BPF_ANY));
+	expect_error(_metadata, self, &variant->kind, 0, -EPROTOTYPE);
+	expect_error(_metadata, self, &variant->kind, 1, -EPROTOTYPE);
+	EXPECT_TRUE(nothing_arrived(fds, 2));
+}
+
+/* A socket of the other family: EAFNOSUPPORT. */
+TEST_F(steer, other_family)
+{
+	struct kind other = {
+		.family = variant->kind.family == AF_INET ? AF_INET6 : AF_INET,
+		.type = variant->kind.type,
+	};
+	int fd = new_server_at(_metadata, &other, OTHER_PORT);
+
+	ASSERT_EQ(0, put(self->map, 0, fd, BPF_ANY));
+	expect_error(_metadata, self, &variant->kind, 0, -EAFNOSUPPORT);
+	EXPECT_TRUE(nothing_arrived(&fd, 1));
+}
+
+/* A socket of another group: EBADFD. */
+TEST_F(steer, other_group)
+{
+	int fd = new_server_at(_metadata, &variant->kind, OTHER_PORT);
+
+	ASSERT_EQ(0, put(self->map, 0, fd, BPF_ANY));
+	expect_error(_metadata, self, &variant->kind, 0, -EBADFD);
+	EXPECT_TRUE(nothing_arrived(&fd, 1));
+}
+
+/* Sockets of two namespaces may share a map, but get the packets of their own. */
+TEST_F(steer, other_namespace)
+{
+	int stranger;
+
+	ASSERT_EQ(0, put(self->map, 0, self->servers[0], BPF_ANY));
+
+	enter_netns(_metadata);
+	stranger = new_server(_metadata, &variant->kind);
+	ASSERT_EQ(0, put(self->map, 1, stranger, BPF_ANY));
+	attach(_metadata, stranger, self->skel->progs.select_slot);
+
+	EXPECT_TRUE(holds(self->map, 0, self->servers[0]));
+	EXPECT_TRUE(holds(self->map, 1, stranger));
+	expect_error(_metadata, self, &variant->kind, 0, -EBADFD);
+	EXPECT_TRUE(nothing_arrived(&stranger, 1));
+
+	self->skel->bss->slot = 1;
+	expect_at(_metadata, &variant->kind, &stranger, 1, 0, 7);
+	EXPECT_TRUE(nothing_arrived(self->servers, SERVERS));
+}
+
+/* A socket taken out of the map goes on serving what its group gives it. */
+TEST_F(steer, delete_does_not_close)
+{
+	int none = -1, i;
+
+	for (i = 1; i < SERVERS; i++)
+		close(self->servers[i]);
+	ASSERT_EQ(0, put(self->map, 0, self->servers[0], BPF_ANY));
+	ASSERT_EQ(0, del(self->map, 0));
+	ASSERT_EQ(0, setsockopt(self->servers[0], SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &none,
+				sizeof(none)));
+	expect_at(_metadata, &variant->kind, self->servers, 1, 0, 1);
+}
+
+/* A listener's waiting connections are not lost with its slot. */
+TEST_F(steer, delete_keeps_what_has_arrived)
+{
+	__u32 got = 0;
+	int client;
+
+	ASSERT_EQ(0, put(self->map, 0, self->servers[0], BPF_ANY));
+	client = send_from(client_family(&variant->kind), variant->kind.type, PORT, 77);
+	ASSERT_LE(0, client);
+	ASSERT_EQ(0, put(self->map, 0, self->servers[1], BPF_EXIST));
+	EXPECT_EQ(0, receive(_metadata, &variant->kind, self->servers, SERVERS, &got));
+	EXPECT_EQ(77, got);
+}
+
+/* A dual-stack server gets the packets of its own family as well. */
+FIXTURE(dual)
+{
+	int servers[2];
+	struct steer *skel;
+};
+
+FIXTURE_VARIANT(dual)
+{
+	struct kind kind;
+	struct kind client;
+};
+
+FIXTURE_VARIANT_ADD(dual, tcp) {
+	{ AF_INET6, SOCK_STREAM, true }, { AF_INET6, SOCK_STREAM }
+};
+
+FIXTURE_VARIANT_ADD(dual, udp) {
+	{ AF_INET6, SOCK_DGRAM, true }, { AF_INET6, SOCK_DGRAM }
+};
+
+FIXTURE_SETUP(dual)
+{
+	int i, map;
+
+	enter_netns(_metadata);
+	self->skel = load(_metadata, sizeof(__u64));
+	map = bpf_map__fd(self->skel->maps.sockets);
+	for (i = 0; i < 2; i++) {
+		self->servers[i] = new_server(_metadata, &variant->kind);
+		ASSERT_EQ(0, put(map, i, self->servers[i], BPF_ANY));
+	}
+	attach(_metadata, self->servers[0], self->skel->progs.select_slot);
+}
+
+FIXTURE_TEARDOWN(dual)
+{
+	steer__destroy(self->skel);
+}
+
+/* Clients of both families, one after the other, from the same slot. */
+TEST_F(dual, both_families)
+{
+	self->skel->bss->slot = 1;
+	expect_at(_metadata, &variant->client, self->servers, 2, 1, 6);
+	expect_at(_metadata, &variant->kind, self->servers, 2, 1, 4);
+	self->skel->bss->slot = 0;
+	expect_at(_metadata, &variant->kind, self->servers, 2, 0, 4);
+	expect_at(_metadata, &variant->client, self->servers, 2, 0, 6);
+}
+
+/* With UDP the sender of a packet chooses the slot, for instance with QUIC. */
+FIXTURE(payload)
+{
+	int servers[SERVERS];
+	struct steer *skel;
+};
+
+FIXTURE_VARIANT(payload)
+{
+	struct kind kind;
+};
+
+ADD_UDP_KINDS(payload);
+
+FIXTURE_SETUP(payload)
+{
+	int i, map;
+
+	enter_netns(_metadata);
+	self->skel = load(_metadata, sizeof(__u64));
+	self->skel->bss->slot_from_payload = true;
+	map = bpf_map__fd(self->skel->maps.sockets);
+	for (i = 0; i < SERVERS; i++) {
+		self->servers[i] = new_server(_metadata, &variant->kind);
+		ASSERT_EQ(0, put(map, SERVERS - 1 - i, self->servers[i], BPF_ANY));
+	}
+	attach(_metadata, self->servers[0], self->skel->progs.select_slot);
+}
+
+FIXTURE_TEARDOWN(payload)
+{
+	steer__destroy(self->skel);
+}
+
+/* Each datagram goes to the slot it names. */
+TEST_F(payload, names_the_slot)
+{
+	__u32 slot;
+	int round;
+
+	for (round = 0; round < 2; round++)
+		for (slot = 0; slot < SERVERS; slot++)
+			expect_at(_metadata, &variant->kind, self->servers, SERVERS,
+				  SERVERS - 1 - slot, slot);
+}
+
+/* A datagram that names a slot there is not, of whatever number, harms nobody. */
+TEST_F(payload, names_no_slot)
+{
+	static const __u32 slots[] = {
+		SERVERS, SLOTS - 1, SLOTS, 4095, 1U << 31, INT32_MAX, UINT32_MAX
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(slots); i++) {
+		expect_refused(_metadata, &variant->kind, slots[i]);
+		EXPECT_EQ(-ENOENT, self->skel->bss->result);
+	}
+	EXPECT_TRUE(nothing_arrived(self->servers, SERVERS));
+	expect_at(_metadata, &variant->kind, self->servers, SERVERS, SERVERS - 1, 0);
+}
+
+TEST_HARNESS_MAIN
