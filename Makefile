@@ -1,13 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # Everything a person does here, by name. The work is done in harness/.
 
-# The kernels that `make check` runs, and what is laid into the guest for them.
-SELFTESTS := tools/testing/selftests/reuseport_array
-SRC := $(CURDIR)/build/ours/src
-DEMO := $(CURDIR)/build/ours/demo
-TESTS := $(CURDIR)/build/ours/selftests
-LOG := build/log
-
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -16,12 +9,12 @@ MAKEFLAGS += --no-print-directory
 help: ## this list
 	@echo 'A BPF_MAP_TYPE_REUSEPORT_SOCKARRAY for Linux. What you can make:'
 	@echo
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1@\2/p' Makefile | column -t -s @
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | awk -F@ '{printf "  %-14s%s\n", $$1, $$2}'
 	@echo
 	@echo 'BASE_TARBALL=linux-6.12.y.tar.xz takes another base than Debian'"'"'s.'
 
 .PHONY: demo
-demo: tests-guest ours/um ## watch a server restart without losing a packet (8 minutes, then 1)
+demo: tests ours/um ## watch a server restart without losing a packet (8 minutes, then 1)
 	@harness/boot -t 300 -o build/demo ours/um /demo/run
 	@harness/demo/plot build/demo
 
@@ -34,7 +27,7 @@ check-source: trees ## sparse, W=1, checkpatch and every configuration the patch
 	@harness/check-source
 
 .PHONY: shell
-shell: tests-guest ours/um ## a shell in a guest that runs our kernel
+shell: tests ours/um ## a shell in a guest that runs our kernel
 	@harness/boot ours/um
 
 .PHONY: setup
@@ -57,14 +50,14 @@ $(KERNELS): trees
 	@harness/build $@
 
 .PHONY: all-guests
-all-guests: tests-guest
+all-guests: tests
 	@harness/build ours/um
 	@harness/build stock/um
 	@harness/build stripped/um
 
 # Our programs for the guests, and the root file system that carries them.
-.PHONY: tests-guest
-tests-guest: trees
+.PHONY: tests
+tests: trees
 	@harness/programs
 	@harness/initramfs
 

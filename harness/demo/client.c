@@ -7,18 +7,14 @@
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <signal.h>
 #include <unistd.h>
 #include "client.h"
 #include "common.h"
-
-#ifndef IP_BIND_ADDRESS_NO_PORT
-#define IP_BIND_ADDRESS_NO_PORT	24
-#endif
 
 int connect_to_server(int type, unsigned int source)
 {
@@ -64,8 +60,8 @@ static pid_t start(void (*load)(struct counts *), struct counts *counts)
 static void show(__u64 us, const struct counts *c)
 {
 	printf("%6.1f s %11u %8u %11u %11u %14u %6u\n", us / 1e6, c->made,
-	       c->refused + c->reset + c->stuck + c->wrong, c->udp_live, c->sent, c->misdelivered,
-	       c->lost);
+	       c->refused + c->reset + c->stuck + c->wrong, c->udp_live, c->sent,
+	       c->misdelivered, c->lost);
 	fflush(stdout);
 }
 

@@ -8,7 +8,8 @@
  * a SIGTERM, and will drain and exit.
  *
  * With "map" the program in steer.bpf.c spreads the packets, with "plain" the
- * kernel does so by hash. The rest is the same for both.
+ * kernel does so by hash. The rest is the same for both; who wants to do a hot
+ * restart like this needs the functions steering_*() and when main() calls them.
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>

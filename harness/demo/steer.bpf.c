@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Which socket gets the packet?
+ * Hot restart, the part in the kernel: which socket gets the packet?
+ *
+ * server.c fills the maps and switches, worker.c drains; proto.h is what they
+ * have in common.
  *
  * The kernel runs this program for each datagram, and for each SYN, that
  * arrives at the port of a group of SO_REUSEPORT sockets:
@@ -11,6 +14,9 @@
  *
  * Packets of a TCP connection that stands do not come by here: the kernel knows
  * their socket.
+ *
+ * The sender chooses what id to send, so to go by it must be harmless. It is: an
+ * index that is out of range finds nothing, and the worker checks the id again.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>

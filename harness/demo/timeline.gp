@@ -44,8 +44,8 @@ set yrange [0:most * 1.18]
 set multiplot layout 2,1 spacing 0,0.13 margins screen 0.08,0.8,0.09,0.94
 do for [run in 'map plain'] {
 	drain = value('drain_' . run)
-	set title sprintf('%s: %d datagrams, %d to a wrong process', \
-		run eq 'map' ? 'With the map' : 'SO_REUSEPORT alone', \
+	set title sprintf('Restart with %s: %d datagrams, %d to a wrong process', \
+		run eq 'map' ? 'the map' : 'SO_REUSEPORT alone', \
 		value('sent_' . run), value('misdelivered_' . run)) font ',15'
 	set arrow 1 from 0, graph 0 to 0, graph 1 nohead front lw 1.5 dt 2 lc rgb '#333333'
 	set arrow 2 from drain, graph 0 to drain, graph 1 nohead front lw 1.5 dt 2 lc rgb '#333333'

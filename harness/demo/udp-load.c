@@ -26,8 +26,9 @@
 static struct pollfd pfds[CONNS];	/* fd is -1 before and after its life */
 static struct conn {
 	__u64 begin, end;
-	__u64 sent_at;
-	__u32 number;		/* of the latest datagram */
+	__u64 due;			/* when to send the next datagram */
+	__u64 sent_at;			/* when the latest was sent, */
+	__u32 number;			/* and its number */
 	struct conn_id id;
 	bool under_way;
 	bool hit;
@@ -56,6 +57,9 @@ static void ask(unsigned int i, struct counts *c, __u64 now)
 		.number = htonl(++conn->number),
 	};
 
+	/* In step also after a delay, or all would send at the same time then. */
+	while (conn->due <= now)
+		conn->due += INTERVAL_US;
 	c->sent++;
 	conn->sent_at = now;
 	conn->under_way = true;
@@ -114,7 +118,7 @@ static bool advance(unsigned int i, struct counts *c, __u64 now)
 		pfds[i].fd = connect_to_server(SOCK_DGRAM, i);
 		c->udp_live++;
 	}
-	if (now >= conn->sent_at + INTERVAL_US)
+	if (now >= conn->due)
 		ask(i, c, now);
 	return true;
 }
@@ -127,6 +131,7 @@ void udp_load(struct counts *c)
 	for (unsigned int i = 0; i < CONNS; i++) {
 		pfds[i] = (struct pollfd){ .fd = -1, .events = POLLIN };
 		conns[i].begin = t0 + i * STAGGER_US;
+		conns[i].due = conns[i].begin;
 		conns[i].end = conns[i].begin + LIFE_US;
 		conns[i].number = i << 16;	/* no two datagrams have the same */
 	}

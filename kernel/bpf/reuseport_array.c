@@ -5,8 +5,8 @@
  *
  * The ways in, and what each holds:
  *
- *   update, delete	syscall; reuseport_lock
- *   lookup		syscall, or a program by way of bpf_sk_select_reuseport();
+ *   update, delete	syscall, one slot or a batch; reuseport_lock
+ *   lookup		syscall, one slot or a batch, or a program by way of bpf_sk_select_reuseport();
  *			RCU
  *   detach		a socket leaves its group; its caller, in
  *			net/core/sock_reuseport.c, holds reuseport_lock
@@ -48,9 +48,11 @@
  */
 #include <linux/bpf.h>
 #include <linux/btf_ids.h>
+#include <linux/file.h>
 #include <linux/net.h>
 #include <linux/sched.h>
 #include <linux/sock_diag.h>
+#include <linux/uaccess.h>
 #include <net/sock_reuseport.h>
 #include <net/tcp_states.h>
 
@@ -169,22 +171,6 @@ int bpf_fd_reuseport_array_lookup_elem(struct bpf_map *map, void *key, void *val
 	return 0;
 }
 
-/* Which file descriptor does user space mean? */
-static int reuseport_array_value_fd(const struct bpf_map *map, const void *value, int *fd)
-{
-	if (map->value_size == sizeof(u64)) {
-		u64 wide = *(const u64 *)value;
-
-		if (wide > S32_MAX)
-			return -EINVAL;
-		*fd = wide;
-	} else {
-		*fd = *(const int *)value;
-	}
-
-	return 0;
-}
-
 /* All that can be wrong with an update. Without reuseport_lock @old and @reuse
  * are there to be compared with NULL only, and the answer may be stale: good
  * enough to turn a bad call away, so that it never takes the lock.
@@ -214,9 +200,55 @@ static int reuseport_array_update_check(const struct sock *sk, const struct sock
 	return 0;
 }
 
-static int reuseport_array_set_slot(struct bpf_map *map, struct sock __rcu **slot,
-				    struct sock *sk, u64 flags)
+/* The part of an update that needs no lock: find the socket that @value names and
+ * turn a bad call away. On success the file in @fd keeps the socket until fdput().
+ */
+static int reuseport_array_update_prepare(struct bpf_map *map, u32 index, const void *value,
+					  u64 flags, struct fd *fd, struct sock **sk)
 {
+	struct reuseport_array *array = to_reuseport_array(map);
+	struct socket *sock;
+	u64 nr;
+	int err;
+
+	if (index >= map->max_entries)
+		return -E2BIG;
+
+	if (map->value_size == sizeof(u64)) {
+		nr = *(const u64 *)value;
+		if (nr > S32_MAX)
+			return -EINVAL;
+	} else {
+		nr = *(const u32 *)value;
+	}
+
+	*fd = fdget(nr);
+	if (fd_empty(*fd))
+		return -EBADF;
+
+	err = -ENOTSOCK;
+	sock = sock_from_file(fd_file(*fd));
+	if (!sock)
+		goto put;
+
+	err = -EINVAL;
+	*sk = sock->sk;
+	if (!*sk)
+		goto put;
+
+	err = reuseport_array_update_check(*sk, rcu_access_pointer(array->slots[index]),
+					   rcu_access_pointer((*sk)->sk_reuseport_cb), flags);
+	if (!err)
+		return 0;
+put:
+	fdput(*fd);
+	return err;
+}
+
+/* The part of an update that needs the lock: look again, then do it. */
+static int reuseport_array_set_slot(struct bpf_map *map, u32 index, struct sock *sk, u64 flags)
+{
+	struct sock __rcu **slot = &to_reuseport_array(map)->slots[index];
 	struct sock_reuseport *reuse;
 	struct sock *old;
 	int err;
@@ -233,7 +265,7 @@ static int reuseport_array_set_slot(struct bpf_map *map, struct sock __rcu **slo
 	/* A listener that is being shut down with migration stays in the group's
 	 * closed section, and is still hashed for a moment.
 	 */
-	if (reuseport_sock_index(sk, reuse, true) >= 0)
+	if (reuse->num_closed_socks && reuseport_sock_index(sk, reuse, true) >= 0)
 		return -EINVAL;
 
 	sk->sk_reuseport_map = map;
@@ -252,63 +284,232 @@ static int reuseport_array_set_slot(struct bpf_map *map, struct sock __rcu **slo
 int bpf_fd_reuseport_array_update_elem(struct bpf_map *map, void *key,
 				       const void *value, u64 flags)
 {
-	struct reuseport_array *array = to_reuseport_array(map);
 	u32 index = *(u32 *)key;
-	struct sock __rcu **slot;
-	struct socket *sock;
 	struct sock *sk;
-	int err, fd;
+	struct fd fd;
+	int err;
 
 	if (flags > BPF_EXIST)
 		return -EINVAL;
-	if (index >= map->max_entries)
-		return -E2BIG;
 
-	err = reuseport_array_value_fd(map, value, &fd);
+	err = reuseport_array_update_prepare(map, index, value, flags, &fd, &sk);
 	if (err)
 		return err;
 
-	/* The file keeps the socket for as long as this call takes. */
-	sock = sockfd_lookup(fd, &err);
-	if (!sock)
+	spin_lock_bh(&reuseport_lock);
+	err = reuseport_array_set_slot(map, index, sk, flags);
+	spin_unlock_bh(&reuseport_lock);
+
+	fdput(fd);
+	return err;
+}
+
+/* Empty the slots that @keys name, up to the first that is none or is empty.
+ * @count says how many to empty, and is set to how many were.
+ */
+static int reuseport_array_delete(struct bpf_map *map, const u32 *keys, u32 *count)
+{
+	struct reuseport_array *array = to_reuseport_array(map);
+	u32 i, good = 0;
+	struct sock *sk;
+	int err = 0;
+
+	for (; good < *count; good++) {
+		err = keys[good] >= map->max_entries ? -E2BIG :
+		      !rcu_access_pointer(array->slots[keys[good]]) ? -ENOENT : 0;
+		if (err)
+			break;
+	}
+	*count = 0;
+	if (!good)
 		return err;
 
-	sk = sock->sk;
-	slot = &array->slots[index];
-	err = sk ? reuseport_array_update_check(sk, rcu_access_pointer(*slot),
-						rcu_access_pointer(sk->sk_reuseport_cb),
-						flags) : -EINVAL;
-	if (!err) {
-		spin_lock_bh(&reuseport_lock);
-		err = reuseport_array_set_slot(map, slot, sk, flags);
-		spin_unlock_bh(&reuseport_lock);
+	spin_lock_bh(&reuseport_lock);
+	for (i = 0; i < good; i++) {
+		sk = rcu_dereference_protected(array->slots[keys[i]],
+					       lockdep_is_held(&reuseport_lock));
+		if (!sk) {
+			err = -ENOENT;
+			break;
+		}
+		__bpf_sk_reuseport_detach(sk);
 	}
+	spin_unlock_bh(&reuseport_lock);
 
-	sockfd_put(sock);
+	*count = i;
 	return err;
 }
 
 static long reuseport_array_delete_elem(struct bpf_map *map, void *key)
 {
-	struct reuseport_array *array = to_reuseport_array(map);
-	u32 index = *(u32 *)key;
-	struct sock __rcu **slot;
-	struct sock *sk;
+	u32 count = 1;
 
-	if (index >= map->max_entries)
-		return -E2BIG;
+	return reuseport_array_delete(map, key, &count);
+}
 
-	slot = &array->slots[index];
-	if (!rcu_access_pointer(*slot))
-		return -ENOENT;
+/* Batches go through the map in bites: so much is copied from or to user space at
+ * once, and so much is done at most while the lock is held. What precedes an error
+ * is done and counted, what follows is untouched.
+ */
+#define REUSEPORT_ARRAY_BITE	32
+
+static int reuseport_array_update_bite(struct bpf_map *map, const u32 *keys,
+				       const void *values, u32 *count, u64 flags,
+				       struct fd *fds, struct sock **sks)
+{
+	u32 i, good = 0;
+	int err = 0;
+
+	for (; good < *count; good++) {
+		err = reuseport_array_update_prepare(map, keys[good],
+						     values + good * map->value_size,
+						     flags, &fds[good], &sks[good]);
+		if (err)
+			break;
+	}
+	*count = 0;
+	if (!good)
+		return err;
 
 	spin_lock_bh(&reuseport_lock);
-	sk = rcu_dereference_protected(*slot, lockdep_is_held(&reuseport_lock));
-	if (sk)
-		__bpf_sk_reuseport_detach(sk);
+	for (i = 0; i < good; i++) {
+		int failed = reuseport_array_set_slot(map, keys[i], sks[i], flags);
+
+		if (failed) {
+			err = failed;
+			break;
+		}
+	}
 	spin_unlock_bh(&reuseport_lock);
 
-	return sk ? 0 : -ENOENT;
+	*count = i;
+	for (i = 0; i < good; i++)
+		fdput(fds[i]);
+
+	return err;
+}
+
+static int reuseport_array_update_batch(struct bpf_map *map, struct file *map_file,
+					const union bpf_attr *attr,
+					union bpf_attr __user *uattr)
+{
+	void __user *uvalues = u64_to_user_ptr(attr->batch.values);
+	u32 __user *ukeys = u64_to_user_ptr(attr->batch.keys);
+	struct sock *sks[REUSEPORT_ARRAY_BITE];
+	struct fd fds[REUSEPORT_ARRAY_BITE];
+	u64 values[REUSEPORT_ARRAY_BITE];
+	u32 keys[REUSEPORT_ARRAY_BITE];
+	u32 size = map->value_size;
+	u32 done, bite;
+	int err = 0;
+
+	if (attr->batch.flags || attr->batch.elem_flags > BPF_EXIST)
+		return -EINVAL;
+
+	for (done = 0; done < attr->batch.count && !err; done += bite) {
+		bite = min(attr->batch.count - done, REUSEPORT_ARRAY_BITE);
+		if (copy_from_user(keys, ukeys + done, bite * sizeof(*keys)) ||
+		    copy_from_user(values, uvalues + (u64)done * size, bite * size)) {
+			err = -EFAULT;
+			break;
+		}
+		err = reuseport_array_update_bite(map, keys, values, &bite,
+						  attr->batch.elem_flags, fds, sks);
+		cond_resched();
+	}
+
+	return put_user(done, &uattr->batch.count) ? -EFAULT : err;
+}
+
+static int reuseport_array_delete_batch(struct bpf_map *map, const union bpf_attr *attr,
+					union bpf_attr __user *uattr)
+{
+	u32 __user *ukeys = u64_to_user_ptr(attr->batch.keys);
+	u32 keys[REUSEPORT_ARRAY_BITE];
+	u32 done, bite;
+	int err = 0;
+
+	if (attr->batch.flags || attr->batch.elem_flags)
+		return -EINVAL;
+
+	for (done = 0; done < attr->batch.count && !err; done += bite) {
+		bite = min(attr->batch.count - done, REUSEPORT_ARRAY_BITE);
+		if (copy_from_user(keys, ukeys + done, bite * sizeof(*keys))) {
+			err = -EFAULT;
+			break;
+		}
+		err = reuseport_array_delete(map, keys, &bite);
+		cond_resched();
+	}
+
+	return put_user(done, &uattr->batch.count) ? -EFAULT : err;
+}
+
+/* Read filled slots from *@index on until there are @count of them, or so many slots
+ * were empty that others should run. Return how many there are.
+ */
+static u32 reuseport_array_lookup_bite(struct bpf_map *map, u32 *index, u32 *keys,
+				       u64 *cookies, u32 count)
+{
+	struct reuseport_array *array = to_reuseport_array(map);
+	u32 end = *index + min(map->max_entries - *index, REUSEPORT_ARRAY_STRETCH);
+	struct sock *sk;
+	u32 found = 0;
+
+	guard(rcu)();
+	for (; *index < end && found < count; ++*index) {
+		sk = rcu_dereference(array->slots[*index]);
+		if (!sk)
+			continue;
+		keys[found] = *index;
+		cookies[found++] = sock_gen_cookie(sk);
+	}
+
+	return found;
+}
+
+/* The place where the next batch goes on is the index of the first slot that this one
+ * has not told of.
+ */
+static int reuseport_array_lookup_batch(struct bpf_map *map, const union bpf_attr *attr,
+					union bpf_attr __user *uattr)
+{
+	u32 __user *ufrom = u64_to_user_ptr(attr->batch.in_batch);
+	u32 __user *uto = u64_to_user_ptr(attr->batch.out_batch);
+	u64 __user *uvalues = u64_to_user_ptr(attr->batch.values);
+	u32 __user *ukeys = u64_to_user_ptr(attr->batch.keys);
+	u64 cookies[REUSEPORT_ARRAY_BITE];
+	u32 keys[REUSEPORT_ARRAY_BITE];
+	u32 from = 0, to, bite, done;
+	int err = 0;
+
+	if (attr->batch.flags || attr->batch.elem_flags)
+		return -EINVAL;
+	if (map->value_size != sizeof(*cookies))
+		return -ENOSPC;
+	if (ufrom && get_user(from, ufrom))
+		return -EFAULT;
+
+	for (done = 0; done < attr->batch.count; done += bite) {
+		if (from >= map->max_entries) {
+			err = -ENOENT;
+			break;
+		}
+		to = from;
+		bite = min(attr->batch.count - done, REUSEPORT_ARRAY_BITE);
+		bite = reuseport_array_lookup_bite(map, &to, keys, cookies, bite);
+		if (copy_to_user(ukeys + done, keys, bite * sizeof(*keys)) ||
+		    copy_to_user(uvalues + done, cookies, bite * sizeof(*cookies))) {
+			err = -EFAULT;
+			break;
+		}
+		from = to;
+		cond_resched();
+	}
+
+	if (put_user(done, &uattr->batch.count) || (done && put_user(from, uto)))
+		err = -EFAULT;
+	return err;
 }
 
 /**
@@ -342,6 +543,9 @@ const struct bpf_map_ops reuseport_array_ops = {
 	.map_get_next_key = reuseport_array_get_next_key,
 	.map_lookup_elem = reuseport_array_lookup_elem,
 	.map_delete_elem = reuseport_array_delete_elem,
+	.map_lookup_batch = reuseport_array_lookup_batch,
+	.map_update_batch = reuseport_array_update_batch,
+	.map_delete_batch = reuseport_array_delete_batch,
 	.map_mem_usage = reuseport_array_mem_usage,
 	.map_btf_id = &reuseport_array_btf_ids[0],
 };

@@ -194,8 +194,13 @@ static int set_capabilities(__u64 effective)
 /* It takes CAP_BPF, and that alone, even where other maps are free for all. */
 TEST(needs_cap_bpf)
 {
-	const char *sysctl = "/proc/sys/kernel/unprivileged_bpf_disabled";
-	bool free_for_all = !write_file(sysctl, "0");
+	int sysctl = open("/proc/sys/kernel/unprivileged_bpf_disabled", O_RDWR | O_CLOEXEC);
+	bool free_for_all;
+	char before;
+
+	ASSERT_EQ(1, pread(sysctl, &before, 1, 0));
+	/* once it is 1 there is no way back */
+	free_for_all = pwrite(sysctl, "0", 1, 0) == 1;
 
 	ASSERT_EQ(0, set_capabilities(0));
 	EXPECT_EQ(-EPERM, create(4, 4, SLOTS, 0));
@@ -212,7 +217,7 @@ TEST(needs_cap_bpf)
 
 	ASSERT_EQ(0, set_capabilities(~0ULL));
 	if (free_for_all)
-		write_file(sysctl, "2");
+		EXPECT_EQ(1, pwrite(sysctl, &before, 1, 0));
 }
 
 TEST_HARNESS_MAIN

@@ -5,9 +5,7 @@
 
 #include "common.h"
 
-/* Run by each setup: slot 0 is for the socket that leaves, its neighbour of the
- * same group in slot 1 stays.
- */
+/* Slot 0 is for the socket that leaves; its neighbour in slot 1, of the same group, stays. */
 struct slots {
 	int map;
 	int leaver;

@@ -255,6 +255,23 @@ TEST_F(stopped, close)
 	EXPECT_TRUE(holds(self->map, 1, self->listeners[1]));
 }
 
+/* It changes nothing for it that its group grows: a group begins with room for 128. */
+TEST_F(stopped, group_that_grows)
+{
+	int i;
+
+	for (i = 0; i < 130; i++)
+		new_server(_metadata, &variant->kind);
+	EXPECT_TRUE(is_empty(self->map, 0));
+	EXPECT_TRUE(holds(self->map, 1, self->listeners[1]));
+	EXPECT_EQ(-EINVAL, put(self->map, 0, self->listeners[0], BPF_ANY));
+	ASSERT_EQ(0, listen(self->listeners[0], 1));
+	EXPECT_TRUE(is_empty(self->map, 0));
+	EXPECT_EQ(0, put(self->map, 0, self->listeners[0], BPF_NOEXIST));
+	close(self->listeners[0]);
+	EXPECT_TRUE(is_empty(self->map, 0));
+}
+
 /* It is in its old group still when it connects, but it serves nobody. */
 TEST_F(stopped, connect)
 {

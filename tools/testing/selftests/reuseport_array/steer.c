@@ -137,20 +137,23 @@ TEST_F(steer, slot_past_the_end)
 	expect_error(_metadata, self, &variant->kind, UINT32_MAX, -ENOENT);
 }
 
-/* A socket of the other protocol: EPROTOTYPE, on the same port or on another. */
+/* A socket of the other protocol: EPROTOTYPE, whatever its port and its family. */
 TEST_F(steer, other_protocol)
 {
 	struct kind other = variant->kind;
-	int fds[2];
+	int fds[3], i;
 
 	other.type = other.type == SOCK_STREAM ? SOCK_DGRAM : SOCK_STREAM;
 	fds[0] = new_server_at(_metadata, &other, PORT);
 	fds[1] = new_server_at(_metadata, &other, OTHER_PORT);
-	ASSERT_EQ(0, put(self->map, 0, fds[0], BPF_ANY));
-	ASSERT_EQ(0, put(self->map, 1, fds[1], BPF_ANY));
-	expect_error(_metadata, self, &variant->kind, 0, -EPROTOTYPE);
-	expect_error(_metadata, self, &variant->kind, 1, -EPROTOTYPE);
-	EXPECT_TRUE(nothing_arrived(fds, 2));
+	other.family = other.family == AF_INET ? AF_INET6 : AF_INET;
+	other.dual = false;
+	fds[2] = new_server_at(_metadata, &other, OTHER_PORT + 1);
+	for (i = 0; i < ARRAY_SIZE(fds); i++) {
+		ASSERT_EQ(0, put(self->map, i, fds[i], BPF_ANY));
+		expect_error(_metadata, self, &variant->kind, i, -EPROTOTYPE);
+	}
+	EXPECT_TRUE(nothing_arrived(fds, ARRAY_SIZE(fds)));
 }
 
 /* A socket of the other family: EAFNOSUPPORT. */
@@ -213,8 +216,8 @@ TEST_F(steer, delete_does_not_close)
 	expect_at(_metadata, &variant->kind, self->servers, 1, 0, 1);
 }
 
-/* A listener's waiting connections are not lost with its slot. */
-TEST_F(steer, delete_keeps_what_has_arrived)
+/* What has arrived at a socket stays there when another takes its slot. */
+TEST_F(steer, replaced_keeps_what_has_arrived)
 {
 	__u32 got = 0;
 	int client;
