@@ -8,6 +8,17 @@ die() { say "${0##*/}: $*"; exit 2; }
 # clock SECONDS: as m:ss
 clock() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
 
+# compiler TREE: set cc and what ccache goes by. The trees lie alike and see each
+# other's results: same relative paths.
+# shellcheck disable=SC2034
+compiler() {
+	export CCACHE_DIR="$PWD/build/ccache" CCACHE_BASEDIR="$PWD/build/$1" CCACHE_NOHASHDIR=1
+	export CCACHE_IGNOREOPTIONS="-fmacro-prefix-map=*"
+	export KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=reuseport KBUILD_BUILD_HOST=array
+	cc=gcc
+	! command -v ccache >/dev/null || cc="ccache gcc"
+}
+
 # progress LABEL LOG [TOTAL]: copy make's output from stdin to LOG and show how far it
 # is: on a terminal in place, elsewhere in a line now and then.
 progress() {

@@ -46,6 +46,7 @@
  * writes the pointer of a socket that says anything but "this array", so an
  * update that found NULL has the pointer to itself under reuseport_lock.
  */
+#include <kunit/static_stub.h>
 #include <linux/bpf.h>
 #include <linux/btf_ids.h>
 #include <linux/file.h>
@@ -103,12 +104,18 @@ static u64 reuseport_array_mem_usage(const struct bpf_map *map)
 }
 
 /* See the second and third case at the top of this file. */
+static void reuseport_array_forget(struct sock *sk, struct sock __rcu **slot)
+{
+	KUNIT_STATIC_STUB_REDIRECT(reuseport_array_forget, sk, slot);
+	cmpxchg(&sk->sk_reuseport_slot, slot, NULL);
+}
+
 static void reuseport_array_release(struct sock __rcu **slot)
 {
 	struct sock *sk = rcu_dereference(*slot);
 
 	if (sk)
-		cmpxchg(&sk->sk_reuseport_slot, slot, NULL);
+		reuseport_array_forget(sk, slot);
 }
 
 static void reuseport_array_free(struct bpf_map *map)
@@ -549,3 +556,7 @@ const struct bpf_map_ops reuseport_array_ops = {
 	.map_mem_usage = reuseport_array_mem_usage,
 	.map_btf_id = &reuseport_array_btf_ids[0],
 };
+
+#ifdef CONFIG_BPF_REUSEPORT_ARRAY_KUNIT_TEST
+#include "tests/reuseport_array_test.c"
+#endif

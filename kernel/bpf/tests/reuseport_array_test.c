@@ -111,11 +111,18 @@ static struct bpf_map *test_new_map(struct kunit *test)
 	return test_map(test, sizeof(u64), TEST_SLOTS);
 }
 
+static int test_put_value(struct bpf_map *map, u32 index, u64 value, u64 flags)
+{
+	u32 narrow = value;
+
+	if (map->value_size == sizeof(narrow))
+		return bpf_fd_reuseport_array_update_elem(map, &index, &narrow, flags);
+	return bpf_fd_reuseport_array_update_elem(map, &index, &value, flags);
+}
+
 static int test_put(struct bpf_map *map, u32 index, const struct test_server *server, u64 flags)
 {
-	u64 value = server->fd;
-
-	return bpf_fd_reuseport_array_update_elem(map, &index, &value, flags);
+	return test_put_value(map, index, server->fd, flags);
 }
 
 static struct sock *test_get(struct bpf_map *map, u32 index)
@@ -364,9 +371,7 @@ static void free_lets_go_of_every_socket(struct kunit *test)
 		u32 index = filling->slots - 1 - i;
 
 		servers[i] = test_server(test, i % 2 ? SOCK_STREAM : SOCK_DGRAM);
-		KUNIT_ASSERT_EQ(test, 0, bpf_fd_reuseport_array_update_elem(map, &index,
-									    &servers[i].fd,
-									    BPF_NOEXIST));
+		KUNIT_ASSERT_EQ(test, 0, test_put(map, index, &servers[i], BPF_NOEXIST));
 	}
 	KUNIT_EXPECT_EQ(test, filling->filled, bpf_map_sum_elem_count(map));
 
@@ -562,30 +567,23 @@ static void update_errno(struct kunit *test)
 {
 	const struct test_update *update = test->param_value;
 	struct bpf_map *map = test_map(test, update->value_size, TEST_SLOTS);
-	u32 narrow, index = update->index;
 	struct test_server holder;
 	struct sock *before;
 	u64 value;
 
 	if (update->taken) {
 		holder = test_server(test, SOCK_DGRAM);
-		narrow = holder.fd;
-		value = holder.fd;
-		KUNIT_ASSERT_EQ(test, 0, bpf_fd_reuseport_array_update_elem(map, &index,
-				update->value_size == 4 ? (void *)&narrow : (void *)&value,
-				BPF_NOEXIST));
+		KUNIT_ASSERT_EQ(test, 0, test_put(map, update->index, &holder, BPF_NOEXIST));
 	}
 	value = test_make_value(test, map, update->value);
-	narrow = value;
-	before = test_get(map, index);
+	before = test_get(map, update->index);
 
-	KUNIT_EXPECT_EQ(test, update->err, bpf_fd_reuseport_array_update_elem(map, &index,
-			update->value_size == 4 ? (void *)&narrow : (void *)&value,
-			update->flags));
+	KUNIT_EXPECT_EQ(test, update->err,
+			test_put_value(map, update->index, value, update->flags));
 	if (update->err) {
-		KUNIT_EXPECT_PTR_EQ(test, before, test_get(map, index));
+		KUNIT_EXPECT_PTR_EQ(test, before, test_get(map, update->index));
 	} else {
-		KUNIT_EXPECT_PTR_NE(test, before, test_get(map, index));
+		KUNIT_EXPECT_PTR_NE(test, before, test_get(map, update->index));
 		if (before)
 			KUNIT_EXPECT_NULL(test, before->sk_reuseport_slot);
 	}

@@ -177,6 +177,18 @@ TEST(memory)
 	EXPECT_EQ(entries * sizeof(void *), memory_of(large) - memory_of(small));
 }
 
+/* A map larger than all memory there is cannot be created. */
+TEST(no_memory)
+{
+	__u64 memory = (__u64)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+
+	if (memory / sizeof(void *) >= UINT32_MAX)
+		SKIP(return, "there is memory for the largest map");
+
+	EXPECT_EQ(-ENOMEM, create(4, 4, UINT32_MAX, 0));
+	EXPECT_EQ(-ENOMEM, create(4, 8, UINT32_MAX, 0));
+}
+
 /* Make @effective, of the capabilities this process may have, all it has. */
 static int set_capabilities(__u64 effective)
 {

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What a packet costs on its way into a group: a UDP datagram, or a TCP SYN.
+ *
+ * A sample is one write() on a loopback device, with all that the receiving side does
+ * before the call returns. The SYN comes from an address without a way back: its
+ * request socket is made and, as no answer can be sent, freed again.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <netinet/ip.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include "common.h"
+
+#define PORT		1024
+#define CLIENT_PORT	900
+#define SAMPLES		128
+#define WARM_UP		16
+
+struct syn {
+	struct iphdr ip;
+	struct tcphdr tcp;
+};
+
+static u32 add_words(u32 sum, const void *data, size_t size)
+{
+	for (const uint16_t *word = data; size; size -= 2)
+		sum += *word++;
+	return sum;
+}
+
+static uint16_t fold(u32 sum)
+{
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+static struct syn make_syn(int port)
+{
+	struct syn syn = {
+		.ip = {
+			.version = 4,
+			.ihl = 5,
+			.tot_len = htons(sizeof(syn)),
+			.ttl = 64,
+			.protocol = IPPROTO_TCP,
+			.saddr = htonl(0x0a090909),
+			.daddr = htonl(INADDR_LOOPBACK),
+		},
+		.tcp = {
+			.source = htons(CLIENT_PORT),
+			.dest = htons(port),
+			.doff = 5,
+			.syn = 1,
+			.window = htons(65535),
+		},
+	};
+	u32 sum = add_words(htons(IPPROTO_TCP) + htons(sizeof(syn.tcp)), &syn.ip.saddr, 8);
+
+	syn.tcp.check = fold(add_words(sum, &syn.tcp, sizeof(syn.tcp)));
+	return syn;
+}
+
+static int client_open(int type, int port)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+		.sin_port = htons(CLIENT_PORT),
+	};
+	int client;
+
+	if (type == SOCK_STREAM) {
+		client = must(socket(AF_INET, SOCK_RAW, IPPROTO_RAW));
+	} else {
+		client = must(socket(AF_INET, SOCK_DGRAM, 0));
+		must(bind(client, (void *)&address, sizeof(address)));
+	}
+	address.sin_port = htons(port);
+	must(connect(client, (void *)&address, sizeof(address)));
+	return client;
+}
+
+/* Did socket @index of the group, or any (-1), get a packet? */
+static void expect(const int *group, int index, bool stream, const char *row)
+{
+	char data[64];
+
+	for (int i = 0; i < GROUP; i++) {
+		int fd;
+
+		if (index >= 0 && i != index)
+			continue;
+		if (!stream) {
+			if (read(group[i], data, sizeof(data)) > 0)
+				return;
+			continue;
+		}
+		fd = accept(group[i], NULL, NULL);
+		if (fd >= 0) {
+			close(fd);
+			return;
+		}
+	}
+	die("%s: the packet did not go where it should", row);
+}
+
+/* A whole connection, to see that a SYN goes where it should. */
+static void expect_connection(const int *group, int port, int index, const char *row)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+		.sin_port = htons(port),
+	};
+	int client = must(socket(AF_INET, SOCK_STREAM, 0));
+
+	must(connect(client, (void *)&address, sizeof(address)));
+	expect(group, index, true, row);
+	close(client);
+}
+
+static void measure(int type, u32 size, const int *group, int port, int index,
+		    const char *what, const char *map)
+{
+	bool stream = type == SOCK_STREAM;
+	struct syn syn = make_syn(port);
+	int client = client_open(type, port);
+	struct series s = {};
+	char row[32];
+
+	snprintf(row, sizeof(row), "%s-%s", stream ? "syn" : "udp", what);
+	if (stream)
+		expect_connection(group, port, index, row);
+	settle();
+	for (int i = -WARM_UP; i < SAMPLES; i++) {
+		long sent = MEASURE(&s, call3(__NR_write, client, (long)&syn,
+					      stream ? sizeof(syn) : 8));
+		if (sent < 0)
+			die("%s: cannot send: %s", row, strerror(-sent));
+		if (!stream)
+			expect(group, index, false, row);
+		if (i < 0)
+			s.count = 0;
+	}
+	report(&s, row, map, size, 1);
+	close(client);
+}
+
+static void attach(int listener, int program)
+{
+	must(setsockopt(listener, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &program,
+			sizeof(program)));
+	close(program);
+}
+
+/* @size sockets, in groups of GROUP; the packets go to one in the middle. */
+void bench_select(int type, u32 size)
+{
+	int *sockets = sockets_open(type, size, PORT);
+	u32 slot = size / 2 + 5, first = slot / GROUP * GROUP;
+	int port = PORT + slot / GROUP, index = slot - first;
+	const int *group = sockets + first;
+	int map, outer;
+
+	measure(type, size, group, port, -1, "hash", "-");
+	attach(group[0], program_pass());
+	measure(type, size, group, port, -1, "pass", "-");
+
+	map = map_create(REUSEPORT, size);
+	map_fill(map, sockets, size);
+	attach(group[0], program_select(map, slot));
+	measure(type, size, group, port, index, "select", "map");
+	outer = map_create_outer(map);
+	attach(group[0], program_select_nested(outer, slot));
+	measure(type, size, group, port, index, "nested", "map");
+	map_clear(map, size);
+	close(outer);
+	close(map);
+
+	for (int type_of_map = SOCKMAP; type_of_map; ) {
+		map = map_create(type_of_map, size);
+		map_fill(map, sockets, size);
+		attach(group[0], program_select(map, slot));
+		measure(type, size, group, port, index, "select", map_name(type_of_map));
+		map_clear(map, size);
+		close(map);
+		settle();
+		type_of_map = type_of_map == SOCKMAP ? SOCKHASH : 0;
+	}
+	sockets_close(sockets, size);
+}
