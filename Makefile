@@ -22,9 +22,46 @@ demo: tests ours/um ## watch a server restart without losing a packet (8 minutes
 check: all-guests ## run every test on our kernel, on stock and on stripped (15 minutes, then 2)
 	@harness/check
 
+.PHONY: differ
+differ: trees ## make 100,000 calls on stock and on ours and compare (1 minute; DIFFER=--long: 10)
+	@harness/build stock/um
+	@harness/build ours/um
+	@harness/initramfs
+	@harness/differ/run $(DIFFER)
+
+.PHONY: bench
+bench: bench-kernels ## count instructions beside stock, with the figures to reach (25 minutes, then 10)
+	@harness/bench/run
+
+.PHONY: bench-guard
+bench-guard: bench-kernels ## did a change make the map dearer? (the exact figures alone, 1 minute)
+	@harness/bench/guard
+
+.PHONY: bench-kernels
+bench-kernels: trees
+	@harness/build stock/bench
+	@harness/build ours/bench
+	@harness/initramfs
+
 .PHONY: check-source
 check-source: trees ## sparse, W=1, checkpatch and every configuration the patch has to build in
 	@harness/check-source
+
+.PHONY: kunit
+kunit: trees ## run the KUnit tests, with KASAN and lockdep (8 minutes, then 1)
+	@harness/kunit
+
+.PHONY: model
+model: setup ## check the model of slots and sockets in every state (1 minute)
+	@harness/model/check
+
+.PHONY: mutants
+mutants: tests ours/um-kunit ours/qemu kunit ## break our code in 50 ways, one at a time: who notices? (30 minutes)
+	@harness/mutants/run
+
+.PHONY: docs
+docs: trees ## build the map's page as HTML, with the BPF documentation around it (1 minute)
+	@harness/docs
 
 .PHONY: shell
 shell: tests ours/um ## a shell in a guest that runs our kernel

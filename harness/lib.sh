@@ -36,3 +36,30 @@ progress() {
 	done >"$log"
 	[ ! "$tty" ] || printf '\r%-78s\r' '' >&2
 }
+
+# For scripts that run test programs in guests. A script ends in `totals`.
+passed=0 failed=0 skipped=0
+good() { passed=$((passed + 1)); }
+bad() { failed=$((failed + 1)) && say "${0##*/}: FAILED: $*"; }
+totals() { printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped" && [ "$failed" = 0 ]; }
+
+# run_tap NAME BOOT-ARGUMENT...: what the program prints is kept in build/log/NAME.tap;
+# $list is a file with a line for each of its $count tests: "ok TEST", "not-ok TEST" or
+# "skip TEST".
+run_tap() {
+	name=$1 tap=build/log/$1.tap list=build/log/$1.list status=0
+	shift
+	harness/boot "$@" >"$tap" 2>"$tap.err" || status=$?
+	# 124 and 125 are the boot script's word for a hang, a splat, no verdict.
+	if [ $status -ge 124 ]; then
+		cat "$tap.err" >&2
+		bad "$name, see $tap"
+	fi
+	sed -nE -e 's/^ok [0-9]+ +(.*[^ ]) +# SKIP.*/skip \1/p' -e t \
+		-e 's/^ok [0-9]+ +# SKIP (.*)/skip \1/p' -e t \
+		-e 's/^ok [0-9]+ (.*)/ok \1/p' -e 's/^not ok [0-9]+ (.*)/not-ok \1/p' "$tap" >"$list"
+	count=$(wc -l <"$list")
+	# A program whose plan names more tests than were reported has died on the way.
+	planned=$(sed -n 's/^1\.\.\([0-9]*\).*/\1/p' "$tap")
+	[ "${planned:-0}" = "$count" ] || bad "$name: $count of ${planned:-0} tests reported"
+}

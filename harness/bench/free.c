@@ -142,7 +142,7 @@ void bench_free(u32 slots)
 	for (int occupied = 0; occupied < 2; occupied++) {
 		struct series work = {}, stall = {};
 
-		for (int i = 0; i < 2; i++) {
+		for (int i = 0; i < (slots > 4096 ? 2 : 7); i++) {
 			sample(&work, work_of_free(map_with(sockets, occupied, slots)));
 			sample(&stall, stall_of_free(map_with(sockets, occupied, slots)));
 		}

@@ -53,6 +53,7 @@ struct control {
 
 static int sockets[SOCKETS], maps[MAPS], entries[MAPS], value_sizes[MAPS], progs[PROGS];
 static int sockmap, control;
+static bool has_batches;
 static int held[HELD], hung[HELD], held_count, hung_count;
 static __u64 stopped[HELD];	/* cookies of listeners that stopped */
 static unsigned int first_port = FIRST_PORT, packets;
@@ -642,11 +643,19 @@ static int sys_batch(int cmd, struct batch *b)
 		.count = b->count, .elem_flags = b->flags } };
 	int ret = sys_bpf(cmd, &attr);
 
-	if (ret && errno == ENOTSUPP)
-		return ret;
 	/* not written to, where the call as such is wrong */
 	b->count = ret && attr.batch.count == b->count ? 0 : attr.batch.count;
 	return ret;
+}
+
+static void find_batches(void)
+{
+	int map = bpf_create(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, 4, 8, 1, 0);
+	struct batch b = { .map = map, .count = 1 };
+
+	/* the slot is empty */
+	has_batches = sys_batch(BPF_MAP_DELETE_BATCH, &b) && errno != ENOTSUPP;
+	close(map);
 }
 
 static void say_batch(int ret, const struct batch *b)
@@ -682,14 +691,17 @@ static void batchupdate_call(char **arg)
 	__u32 i;
 
 	read_batch(&b, arg + 2, 2, value_size);
-	ret = sys_batch(BPF_MAP_UPDATE_BATCH, &b);
-	if (ret && errno == ENOTSUPP) {
+	if (has_batches) {
+		ret = sys_batch(BPF_MAP_UPDATE_BATCH, &b);
+	} else {
 		for (ret = 0, i = 0; i < b.count && !ret; i++)
 			ret = bpf_elem(BPF_MAP_UPDATE_ELEM, b.map, &b.keys[i],
 				       value + i * value_size, b.flags);
 		b.count = ret ? i - 1 : i;
 	}
 	say_batch(ret, &b);
+	for (i = 0; i < BATCH && strcmp(arg[2 * i + 2], "-"); i++)
+		say_facts(*socket_of(arg[2 * i + 3]));
 }
 
 static void batchdelete_call(char **arg)
@@ -699,8 +711,9 @@ static void batchdelete_call(char **arg)
 	__u32 i;
 
 	read_batch(&b, arg + 1, 1, 0);
-	ret = sys_batch(BPF_MAP_DELETE_BATCH, &b);
-	if (ret && errno == ENOTSUPP) {
+	if (has_batches) {
+		ret = sys_batch(BPF_MAP_DELETE_BATCH, &b);
+	} else {
 		for (ret = 0, i = 0; i < b.count && !ret; i++)
 			ret = bpf_elem(BPF_MAP_DELETE_ELEM, b.map, &b.keys[i], NULL, 0);
 		b.count = ret ? i - 1 : i;
@@ -716,15 +729,14 @@ static void batchlookup_call(char **arg)
 	__u32 i, done = 0;
 	int ret;
 
-	ret = sys_batch(BPF_MAP_LOOKUP_BATCH, &b);
-	if (ret && errno == ENOTSUPP) {
+	if (has_batches) {
+		ret = sys_batch(BPF_MAP_LOOKUP_BATCH, &b);
+	} else {
 		for (ret = 0, i = b.index; done < b.count && !ret; i++) {
-			errno = ENOENT;
-			ret = i < (__u32)entries[m] ? 0 : -1;
 			b.keys[done] = i;
-			if (!ret && !bpf_elem(BPF_MAP_LOOKUP_ELEM, b.map, &i, &b.values[done], 0))
+			if (!bpf_elem(BPF_MAP_LOOKUP_ELEM, b.map, &i, &b.values[done], 0))
 				done++;
-			else if (errno != ENOENT)
+			else if (errno != ENOENT || i >= (__u32)entries[m])
 				ret = -1;
 		}
 		b.count = done;
@@ -942,6 +954,7 @@ int main(int argc, char **argv)
 	control = bpf_create(BPF_MAP_TYPE_ARRAY, 4, sizeof(struct control), 1, 0);
 	if (control < 0)
 		die("creating a map for the programs");
+	find_batches();
 	/* clients' ports and the sequences' ports are apart */
 	sysctl_call((char *[]){ "ip_local_port_range", "2000 9999" });
 	say("\n");

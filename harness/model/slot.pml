@@ -15,8 +15,9 @@
  *    back to it;
  *  - no such slot holds a socket that was closed.
  *
- * Two ways to break it:
+ * Three ways to break it, each of which has to be found:
  *  -DUNCONDITIONAL_CLEAR	free wipes a socket's pointer whatever it says
+ *  -DCOMPARE_THEN_STORE	free looks at the pointer, then wipes it
  *  -DNO_GRACE_PERIOD		free does not wait before it frees the memory
  */
 #define MAPS	2
@@ -212,19 +213,26 @@ inline release(m)
 	sk = slot[m];
 	if
 	:: sk != NONE ->
+#if defined(UNCONDITIONAL_CLEAR)
+		atomic { assert(!sk_freed[sk]); sk_slot[sk] = NONE; sk = NONE }
+#elif defined(COMPARE_THEN_STORE)
+		assert(!sk_freed[sk]);
+		if
+		:: sk_slot[sk] == m -> sk_slot[sk] = NONE
+		:: else
+		fi;
+		sk = NONE
+#else
+		/* cmpxchg() */
 		atomic {
 			assert(!sk_freed[sk]);
-#ifdef UNCONDITIONAL_CLEAR
-			sk_slot[sk] = NONE;
-#else
-			/* cmpxchg() */
 			if
 			:: sk_slot[sk] == m -> sk_slot[sk] = NONE
 			:: else
 			fi;
-#endif
 			sk = NONE
 		}
+#endif
 	:: else
 	fi
 }

@@ -378,14 +378,15 @@ static int reuseport_array_update_bite(struct bpf_map *map, const u32 *keys,
 	if (!good)
 		return err;
 
+	/* What is wrong now may be right once those before it are done: a socket
+	 * that one of them replaces is free. The next bite begins there.
+	 */
+	err = 0;
 	spin_lock_bh(&reuseport_lock);
 	for (i = 0; i < good; i++) {
-		int failed = reuseport_array_set_slot(map, keys[i], sks[i], flags);
-
-		if (failed) {
-			err = failed;
+		err = reuseport_array_set_slot(map, keys[i], sks[i], flags);
+		if (err)
 			break;
-		}
 	}
 	spin_unlock_bh(&reuseport_lock);
 
@@ -492,6 +493,8 @@ static int reuseport_array_lookup_batch(struct bpf_map *map, const union bpf_att
 
 	if (attr->batch.flags || attr->batch.elem_flags)
 		return -EINVAL;
+	if (put_user(0, &uattr->batch.count))
+		return -EFAULT;
 	if (map->value_size != sizeof(*cookies))
 		return -ENOSPC;
 	if (ufrom && get_user(from, ufrom))

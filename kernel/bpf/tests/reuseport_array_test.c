@@ -256,6 +256,18 @@ static void listener_about_to_be_unhashed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, test_put(map, 0, &server, BPF_NOEXIST));
 }
 
+/* It listened once, then a program was attached, which made a group; then it connected. */
+static void connected_socket_in_a_group(struct kunit *test)
+{
+	struct test_server server = test_server(test, SOCK_STREAM);
+	struct bpf_map *map = test_new_map(test);
+
+	WRITE_ONCE(server.sk->sk_state, TCP_ESTABLISHED);
+	KUNIT_EXPECT_EQ(test, -EINVAL, test_put(map, 0, &server, BPF_ANY));
+	WRITE_ONCE(server.sk->sk_state, TCP_LISTEN);
+	KUNIT_EXPECT_EQ(test, 0, test_put(map, 0, &server, BPF_ANY));
+}
+
 static void test_free_clone(struct sock *child)
 {
 	sk_sockets_allocated_dec(child);
@@ -266,7 +278,8 @@ static void clone_has_no_slot(struct kunit *test)
 {
 	struct test_server server = test_server(test, SOCK_STREAM);
 	struct bpf_map *map = test_new_map(test);
-	struct sock *child, __rcu **slot;
+	struct sock __rcu **slot;
+	struct sock *child;
 
 	KUNIT_ASSERT_EQ(test, 0, test_put(map, 0, &server, BPF_ANY));
 	child = sk_clone_lock(server.sk, GFP_ATOMIC);
@@ -465,9 +478,9 @@ static void create_errno(struct kunit *test)
 }
 
 enum test_value {
-	UDP_SERVER, TCP_SERVER, NOT_OPEN, NOT_A_SOCKET, ABOVE_S32_MAX, RAW_SOCKET, UNIX_SOCKET,
-	WITHOUT_REUSEPORT, NOT_BOUND, NOT_LISTENING, IN_ANOTHER_MAP, IN_ANOTHER_SLOT,
-	IN_THIS_SLOT,
+	UDP_SERVER, TCP_SERVER, NOT_OPEN, NOT_A_SOCKET, ABOVE_S32_MAX, ABOVE_U32_MAX,
+	RAW_SOCKET, UNIX_SOCKET, WITHOUT_REUSEPORT, NOT_BOUND, NOT_BOUND_ANY_MORE,
+	NOT_LISTENING, NOT_RCU_FREE, IN_ANOTHER_MAP, IN_ANOTHER_SLOT, IN_THIS_SLOT,
 };
 
 static const struct test_update {
@@ -492,6 +505,8 @@ static const struct test_update {
 	{ "bad flag before bad index", UDP_SERVER, 8, 8, false, BPF_EXIST + 1, -EINVAL },
 	{ "bad index before bad value", ABOVE_S32_MAX, 8, 8, false, BPF_ANY, -E2BIG },
 	{ "value above S32_MAX", ABOVE_S32_MAX, 8, 0, false, BPF_ANY, -EINVAL },
+	{ "value above U32_MAX", ABOVE_U32_MAX, 8, 0, false, BPF_ANY, -EINVAL },
+	{ "largest value of 4 bytes", ABOVE_S32_MAX, 4, 0, false, BPF_ANY, -EBADF },
 	{ "no open fd", NOT_OPEN, 4, 0, false, BPF_ANY, -EBADF },
 	{ "no open fd, 8 bytes", NOT_OPEN, 8, 0, false, BPF_ANY, -EBADF },
 	{ "not a socket", NOT_A_SOCKET, 8, 0, false, BPF_ANY, -ENOTSOCK },
@@ -502,7 +517,9 @@ static const struct test_update {
 	{ "unix", UNIX_SOCKET, 8, 0, false, BPF_ANY, -ENOTSUPP },
 	{ "no SO_REUSEPORT", WITHOUT_REUSEPORT, 8, 0, false, BPF_ANY, -EINVAL },
 	{ "not bound", NOT_BOUND, 8, 0, false, BPF_ANY, -EINVAL },
+	{ "not bound any more, in a group", NOT_BOUND_ANY_MORE, 8, 0, false, BPF_ANY, -EINVAL },
 	{ "not listening", NOT_LISTENING, 8, 0, false, BPF_ANY, -EINVAL },
+	{ "freed without a grace period", NOT_RCU_FREE, 8, 0, false, BPF_ANY, -EINVAL },
 	{ "in another map", IN_ANOTHER_MAP, 8, 0, false, BPF_ANY, -EBUSY },
 	{ "in another slot", IN_ANOTHER_SLOT, 8, 0, false, BPF_ANY, -EBUSY },
 	{ "in another slot, for a taken one", IN_ANOTHER_SLOT, 8, 0, true, BPF_EXIST, -EBUSY },
@@ -526,6 +543,8 @@ static u64 test_make_value(struct kunit *test, struct bpf_map *map, enum test_va
 	case NOT_OPEN:
 		return S32_MAX;
 	case ABOVE_S32_MAX:
+		return BIT_ULL(31);
+	case ABOVE_U32_MAX:
 		return test_server(test, SOCK_DGRAM).fd | BIT_ULL(32);
 	case NOT_A_SOCKET:
 		fd = anon_inode_getfd("[test]", &test_no_socket, NULL, O_CLOEXEC);
@@ -544,6 +563,16 @@ static u64 test_make_value(struct kunit *test, struct bpf_map *map, enum test_va
 	case NOT_BOUND:
 		server = test_socket(test, AF_INET, SOCK_DGRAM);
 		sock_set_reuseport(server.sk);
+		return server.fd;
+	case NOT_BOUND_ANY_MORE:
+		/* connect() to AF_UNSPEC, then attach a program */
+		server = test_server(test, SOCK_DGRAM);
+		server.sk->sk_prot->unhash(server.sk);
+		KUNIT_ASSERT_EQ(test, 0, reuseport_alloc(server.sk, false));
+		return server.fd;
+	case NOT_RCU_FREE:
+		server = test_server(test, SOCK_DGRAM);
+		sock_reset_flag(server.sk, SOCK_RCU_FREE);
 		return server.fd;
 	case NOT_LISTENING:
 		server = test_socket(test, AF_INET, SOCK_STREAM);
@@ -608,12 +637,15 @@ static void lookup_errno(struct kunit *test)
 	struct test_server server = test_server(test, SOCK_DGRAM);
 	struct bpf_map *wide = test_new_map(test);
 	struct bpf_map *narrow = test_map(test, sizeof(u32), TEST_SLOTS);
-	u32 zero = 0, last = TEST_SLOTS - 1, beyond = TEST_SLOTS;
+	struct test_server first = test_server(test, SOCK_DGRAM);
+	u32 zero = 0, one = 1, last = TEST_SLOTS - 1, beyond = TEST_SLOTS;
 	u64 cookie = 0;
 
+	/* In slot 0, where array_index_nospec() sends what is out of bounds. */
+	KUNIT_ASSERT_EQ(test, 0, test_put(wide, 0, &first, BPF_ANY));
 	KUNIT_ASSERT_EQ(test, 0, test_put(wide, last, &server, BPF_ANY));
 	KUNIT_EXPECT_EQ(test, -ENOSPC, bpf_fd_reuseport_array_lookup_elem(narrow, &zero, &cookie));
-	KUNIT_EXPECT_EQ(test, -ENOENT, bpf_fd_reuseport_array_lookup_elem(wide, &zero, &cookie));
+	KUNIT_EXPECT_EQ(test, -ENOENT, bpf_fd_reuseport_array_lookup_elem(wide, &one, &cookie));
 	KUNIT_EXPECT_EQ(test, -ENOENT, bpf_fd_reuseport_array_lookup_elem(wide, &beyond, &cookie));
 	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&server.sk->sk_cookie));
 	KUNIT_EXPECT_EQ(test, 0, bpf_fd_reuseport_array_lookup_elem(wide, &last, &cookie));
@@ -641,6 +673,7 @@ static struct kunit_case reuseport_array_cases[] = {
 	KUNIT_CASE_PARAM(socket_moves_while_map_is_freed, test_protocol_gen_params),
 	KUNIT_CASE_PARAM(socket_leaves_while_map_is_freed, test_protocol_gen_params),
 	KUNIT_CASE(listener_about_to_be_unhashed),
+	KUNIT_CASE(connected_socket_in_a_group),
 	KUNIT_CASE(clone_has_no_slot),
 	KUNIT_CASE(clone_that_fails_leaves_the_slot_alone),
 	KUNIT_CASE(detach_of_a_socket_in_no_map),

@@ -669,27 +669,6 @@ TEST_F(batch, lookup_and_delete)
 	expect_in_order(_metadata, b, 1, MANY);
 }
 
-/* There is no room for a cookie in 4 bytes, and none was written. */
-TEST_F(batch, four_bytes_are_too_few)
-{
-	__u32 token = 1234, count = 2, keys[2] = { 1234, 1234 };
-	struct batch *b = &self->batch;
-	__u64 cookies[2] = {};
-
-	if (variant->value_size != sizeof(__u32))
-		SKIP(return, "values have room for cookies");
-
-	open_servers(_metadata, &variant->kind, b->servers, 1);
-	set_in_order(b, 1);
-	ASSERT_EQ(0, update(b, 1, BPF_NOEXIST));
-	EXPECT_EQ(-ENOSPC, bpf_map_lookup_batch(b->map, NULL, &token, keys, cookies, &count,
-						NULL));
-	EXPECT_EQ(0, count);
-	EXPECT_EQ(1234, token);
-	EXPECT_EQ(1234, keys[0]);
-	EXPECT_EQ(0, cookies[0]);
-}
-
 /* The lookup: a walk over the slots that are filled. */
 struct walk {
 	__u32 keys[MANY];	/* of the slots that are filled, in order */
@@ -937,6 +916,27 @@ TEST_F(walk, cookies)
 		EXPECT_EQ(cookie_of(w->servers[i]), w->seen_cookies[i]);
 		EXPECT_TRUE(holds(w->map, i, w->servers[i]));
 	}
+}
+
+/* There is no room for a cookie in 4 bytes, and none is written. */
+TEST_F(walk, four_bytes_are_too_few)
+{
+	struct walk *w = &self->walk;
+	__u32 key = 0, count = 1;
+	int server;
+
+	w->map = create_map(sizeof(__u32), SLOTS, 0);
+	ASSERT_LE(0, w->map);
+	server = new_server(_metadata, &variant->kind);
+	ASSERT_EQ(0, bpf_map_update_batch(w->map, &key, &server, &count, NULL));
+	w->token = 1234;
+	EXPECT_EQ(-ENOSPC, lookup(w, NULL, 2));
+	EXPECT_EQ(0, w->count);
+	EXPECT_EQ(-ENOSPC, lookup(w, &w->token, 2));
+	EXPECT_EQ(0, w->count);
+	EXPECT_EQ(1234, w->token);
+	EXPECT_EQ(0, w->seen_keys[0]);
+	EXPECT_EQ(0, w->seen_cookies[0]);
 }
 
 /* A place behind the last slot is the end. */

@@ -307,9 +307,9 @@ TEST_F(example_batch, fill_and_read)
 {
 	int i;
 
-	EXPECT_EQ(0, for_each_slot(self->map, remember));
+	EXPECT_EQ(0, visit_slots(self->map, remember));
 	ASSERT_EQ(0, fill(self->map, self->servers, SOCKETS));
-	EXPECT_EQ(SOCKETS, for_each_slot(self->map, remember));
+	EXPECT_EQ(SOCKETS, visit_slots(self->map, remember));
 	for (i = 0; i < SOCKETS; i++)
 		EXPECT_EQ(cookie_of(self->servers[i]), seen[i]);
 }
@@ -322,7 +322,7 @@ TEST_F(example_batch, fill_stops)
 	close(self->servers[bad]);
 	self->servers[bad] = self->servers[0];
 	EXPECT_EQ(-EBUSY, fill(self->map, self->servers, SOCKETS));
-	EXPECT_EQ(bad, for_each_slot(self->map, remember));
+	EXPECT_EQ(bad, visit_slots(self->map, remember));
 }
 
 TEST_HARNESS_MAIN

@@ -35,7 +35,7 @@ int fill(int map, const int *sockets, __u32 nr_sockets)
 }
 
 /* Call @found for each slot that is filled; return how many there are, or an error. */
-int for_each_slot(int map, void (*found)(__u32 slot, __u64 cookie))
+int visit_slots(int map, void (*found)(__u32 slot, __u64 cookie))
 {
 	__u32 slots[AT_ONCE], next, *from = NULL, count, i;
 	__u64 cookies[AT_ONCE];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Any map, and one of the slots for sockets of this flavour. Theirs may be another group. */
+/* Any map, and its slots for sockets of this flavour, until one is of the packet's group. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -28,29 +28,37 @@ __u64 selected;
 __u64 migrated;
 __u64 refused;
 
+static __always_inline long select(struct sk_reuseport_md *md, void *map, __u32 slot)
+{
+	__u32 index = slot * STRIDE;
+
+	return bpf_sk_select_reuseport(md, map, &index, 0);
+}
+
 SEC("sk_reuseport/migrate")
 int steer(struct sk_reuseport_md *md)
 {
 	__u32 flavour = (md->ip_protocol == IPPROTO_TCP) +
 			2 * (md->eth_protocol == bpf_htons(ETH_P_IPV6));
-	__u32 slot = (md->hash % (SLOTS / FLAVOURS) * FLAVOURS + flavour) * STRIDE;
-	__u32 place = md->hash / SLOTS % (PLACES + 1);
-	void *map;
-	long err;
+	__u32 place = md->hash % (PLACES + 1), i, slot;
+	void *map = NULL;
+	long err = 0;
 
-	if (place == PLACES) {
-		err = bpf_sk_select_reuseport(md, &stress_direct, &slot, 0);
-	} else {
+	if (place < PLACES) {
 		map = bpf_map_lookup_elem(&stress_outer, &place);
 		if (!map)
 			return SK_PASS;
-		err = bpf_sk_select_reuseport(md, map, &slot, 0);
 	}
 
-	if (!err) {
-		__sync_fetch_and_add(md->migrating_sk ? &migrated : &selected, 1);
-		return SK_PASS;
+	for (i = 0; i < SLOTS / FLAVOURS; i++) {
+		slot = (md->hash / SLOTS + i) % (SLOTS / FLAVOURS) * FLAVOURS + flavour;
+		err = map ? select(md, map, slot) : select(md, &stress_direct, slot);
+		if (!err) {
+			__sync_fetch_and_add(md->migrating_sk ? &migrated : &selected, 1);
+			return SK_PASS;
+		}
 	}
+
 	__sync_fetch_and_add(&refused, 1);
 	/* drop a few; whoever passes goes where the hash says */
 	return md->hash >> 30 ? SK_PASS : SK_DROP;

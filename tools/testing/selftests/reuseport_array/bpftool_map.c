@@ -1,0 +1,544 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What bpftool says of a map, to root and to others. The bpftool run is the one that
+ * the environment names as BPFTOOL, or the first in PATH.
+ */
+#include <grp.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "common.h"
+
+#define ROOT	0
+#define NOBODY	65534
+
+FIXTURE(bpftool)
+{
+	char dir[64];		/* a BPF file system, */
+	char pin[96];		/* where the map is */
+	int map;
+	int servers[2];		/* in slots 1 and 5 */
+	int status;		/* of the last run, */
+	char out[1 << 18];	/* and what it printed, errors included */
+};
+
+FIXTURE_VARIANT(bpftool)
+{
+	struct kind kind;
+};
+
+ADD_KINDS(bpftool);
+
+static void mount_bpffs(struct _test_data_bpftool *self, struct __test_metadata *_metadata)
+{
+	snprintf(self->dir, sizeof(self->dir), "/tmp/reuseport_array.XXXXXX");
+	ASSERT_EQ(0, unshare(CLONE_NEWNS));
+	ASSERT_EQ(0, mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	ASSERT_NE(NULL, mkdtemp(self->dir));
+	ASSERT_EQ(0, mount("bpf", self->dir, "bpf", 0, NULL));
+	snprintf(self->pin, sizeof(self->pin), "%s/sockets", self->dir);
+}
+
+/* Put the map where bpftool finds it, for everybody. */
+static void pin_map(struct _test_data_bpftool *self, struct __test_metadata *_metadata, int map)
+{
+	unlink(self->pin);
+	ASSERT_EQ(0, bpf_obj_pin(map, self->pin));
+	ASSERT_EQ(0, chmod(self->pin, 0666));
+	self->map = map;
+}
+
+FIXTURE_SETUP(bpftool)
+{
+	int i;
+
+	enter_netns(_metadata);
+	mount_bpffs(self, _metadata);
+	pin_map(self, _metadata, new_map(_metadata));
+	prctl(PR_SET_NAME, "some server");
+	for (i = 0; i < 2; i++) {
+		self->servers[i] = new_server(_metadata, &variant->kind);
+		ASSERT_EQ(0, put(self->map, 1 + 4 * i, self->servers[i], BPF_ANY));
+	}
+}
+
+FIXTURE_TEARDOWN(bpftool)
+{
+	umount2(self->dir, MNT_DETACH);
+	rmdir(self->dir);
+}
+
+/* Run "bpftool @before @after", with the map between the two. */
+static void run(struct _test_data_bpftool *self, struct __test_metadata *_metadata, uid_t uid,
+		const char *before, const char *after)
+{
+	const char *bpftool = getenv("BPFTOOL") ?: "bpftool";
+	size_t len = 0;
+	char command[512];
+	int ends[2];
+	ssize_t n;
+	pid_t child;
+
+	snprintf(command, sizeof(command), "exec %s %s pinned %s %s", bpftool, before, self->pin,
+		 after);
+	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		dup2(ends[1], STDOUT_FILENO);
+		dup2(ends[1], STDERR_FILENO);
+		if (uid && (setgroups(0, NULL) || setresgid(uid, uid, uid) ||
+			    setresuid(uid, uid, uid)))
+			_exit(126);
+		execl("/bin/sh", "sh", "-c", command, NULL);
+		_exit(127);
+	}
+	close(ends[1]);
+	while ((n = read(ends[0], self->out + len, sizeof(self->out) - 1 - len)) > 0)
+		len += n;
+	self->out[len] = '\0';
+	close(ends[0]);
+	ASSERT_EQ(child, waitpid(child, &self->status, 0));
+	if (WEXITSTATUS(self->status) == 127)
+		TH_LOG("no bpftool: put it in PATH, or name it with BPFTOOL=");
+}
+
+#define SAYS(text) ({						\
+	bool __said = strstr(self->out, text);			\
+								\
+	if (!__said)						\
+		TH_LOG("not said: %s\n%s", text, self->out);	\
+	__said;							\
+})
+
+/* The line of a slot in the table. */
+struct line {
+	unsigned long long cookie;
+	unsigned int slot;
+	char protocol[8];
+	char local[80];
+	char state[16];
+	unsigned int rqueue;
+	unsigned int drops;
+	char rest[128];
+};
+
+/* Read the line at @text; no if it is not one of a slot. */
+static bool read_line(const char *text, struct line *line)
+{
+	char copy[256];
+
+	snprintf(copy, sizeof(copy), "%.*s", (int)strcspn(text, "\n"), text);
+	return sscanf(copy, "%u %llu %7s %79s %15s %u %u %127[^\n]", &line->slot, &line->cookie,
+		      line->protocol, line->local, line->state, &line->rqueue, &line->drops,
+		      line->rest) == 8;
+}
+
+static const char *next_line(const char *text)
+{
+	text += strcspn(text, "\n");
+	return *text ? text + 1 : text;
+}
+
+static bool line_of(const char *out, __u32 slot, struct line *line)
+{
+	for (; *out; out = next_line(out))
+		if (read_line(out, line) && line->slot == slot)
+			return true;
+	return false;
+}
+
+static size_t longest_line(const char *out)
+{
+	size_t longest = 0;
+
+	for (; *out; out = next_line(out))
+		if (strcspn(out, "\n") > longest)
+			longest = strcspn(out, "\n");
+	return longest;
+}
+
+static int count(const char *text, const char *what)
+{
+	int n = 0;
+
+	while ((text = strstr(text, what))) {
+		text += strlen(what);
+		n++;
+	}
+	return n;
+}
+
+static const char *address_of(const struct kind *kind)
+{
+	if (kind->family == AF_INET)
+		return "127.0.0.1:4433";
+	return kind->dual ? "[::]:4433" : "[::1]:4433";
+}
+
+/* A line per socket, in order, and one per run of empty slots. */
+TEST_F(bpftool, dump)
+{
+	bool tcp = variant->kind.type == SOCK_STREAM;
+	char holder[64];
+	struct line line;
+	int i;
+
+	snprintf(holder, sizeof(holder), "some server(%d)", getpid());
+	run(self, _metadata, ROOT, "map dump", "");
+	EXPECT_EQ(0, self->status);
+	for (i = 0; i < 2; i++) {
+		ASSERT_TRUE(line_of(self->out, 1 + 4 * i, &line)) {
+			TH_LOG("%s", self->out);
+		}
+		EXPECT_EQ(cookie_of(self->servers[i]), line.cookie);
+		EXPECT_STREQ(tcp ? "tcp" : "udp", line.protocol);
+		EXPECT_STREQ(address_of(&variant->kind), line.local);
+		EXPECT_STREQ(tcp ? "listen" : "unconn", line.state);
+		EXPECT_EQ(0, line.rqueue);
+		EXPECT_EQ(0, line.drops);
+		EXPECT_STREQ(holder, line.rest);
+	}
+	EXPECT_TRUE(SAYS("\n   0  (empty)\n   1  "));
+	EXPECT_TRUE(SAYS("\n 2-4  (empty)\n   5  "));
+	EXPECT_TRUE(SAYS("\n 6-7  (empty)\nFound 2 elements\n"));
+	EXPECT_EQ(NULL, strstr(self->out, "netns"));
+	EXPECT_GE(80, longest_line(self->out));
+}
+
+/* The same for scripts: what was there before, then what is new. */
+TEST_F(bpftool, dump_json)
+{
+	const char *address = variant->kind.dual ? "::" : "::1";
+	bool tcp = variant->kind.type == SOCK_STREAM;
+	__u64 number = cookie_of(self->servers[0]);
+	bool ipv4 = variant->kind.family == AF_INET;
+	char value[64] = "", text[256];
+	__u8 cookie[sizeof(__u64)];
+	struct stat st;
+	int i;
+
+	memcpy(cookie, &number, sizeof(number));
+	for (i = 0; i < sizeof(cookie); i++)
+		sprintf(value + strlen(value), "%s\"0x%02x\"", i ? "," : "", cookie[i]);
+	run(self, _metadata, ROOT, "-j map dump", "");
+	EXPECT_EQ(0, self->status);
+
+	EXPECT_TRUE(SAYS("[{\"key\":[\"0x00\",\"0x00\",\"0x00\",\"0x00\"],\"value\":{\"error\":"));
+	EXPECT_TRUE(SAYS("{\"error\":\"No such file or directory\"},\"slot\":0,\"last_slot\":0},"));
+	EXPECT_TRUE(SAYS("{\"key\":[\"0x01\",\"0x00\",\"0x00\",\"0x00\"],\"value\":[\"0x"));
+	snprintf(text, sizeof(text), "\"value\":[%s],\"slot\":1,\"cookie\":%llu,\"found\":true,",
+		 value, (unsigned long long)number);
+	EXPECT_TRUE(SAYS(text));
+	snprintf(text, sizeof(text), "\"found\":true,\"protocol\":\"%s\",\"family\":\"%s\",",
+		 tcp ? "tcp" : "udp", ipv4 ? "inet" : "inet6");
+	EXPECT_TRUE(SAYS(text));
+	snprintf(text, sizeof(text), "\"local_addr\":\"%s\",\"local_port\":4433,\"state\":\"%s\",",
+		 ipv4 ? "127.0.0.1" : address, tcp ? "listen" : "unconn");
+	EXPECT_TRUE(SAYS(text));
+	EXPECT_TRUE(SAYS(",\"rqueue\":0,\"drops\":0,\"inode\":"));
+
+	ASSERT_EQ(0, stat("/proc/self/ns/net", &st));
+	snprintf(text, sizeof(text), ",\"netns_ino\":%lu,\"pids\":[", (unsigned long)st.st_ino);
+	EXPECT_TRUE(SAYS(text));
+	snprintf(text, sizeof(text), "[{\"pid\":%d,\"comm\":\"some server\"}],", getpid());
+	EXPECT_TRUE(SAYS(text));
+	EXPECT_TRUE(SAYS("],\"pids_complete\":true}"));
+	EXPECT_TRUE(SAYS("\"slot\":2,\"last_slot\":4}"));
+	EXPECT_TRUE(SAYS("\"slot\":6,\"last_slot\":7}]"));
+}
+
+/* What waits at a socket, and what it had no room for. */
+TEST_F(bpftool, queues)
+{
+	int size = 1, sent = 0, i;
+	struct line line;
+
+	ASSERT_EQ(0, setsockopt(self->servers[0], SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)));
+	close(self->servers[1]);
+	for (i = 0; i < 20; i++)
+		if (send_from(client_family(&variant->kind), variant->kind.type, PORT, i) >= 0)
+			sent++;
+	run(self, _metadata, ROOT, "map dump", "");
+	ASSERT_TRUE(line_of(self->out, 1, &line));
+	if (variant->kind.type == SOCK_STREAM) {
+		EXPECT_EQ(sent, line.rqueue);
+	} else {
+		EXPECT_LT(0, line.rqueue);
+		EXPECT_LT(0, line.drops);
+	}
+	EXPECT_TRUE(SAYS(" 2-7  (empty)\nFound 1 element\n"));
+}
+
+/* All processes that have the socket, whatever they call themselves. */
+TEST_F(bpftool, processes)
+{
+	pid_t pids[20];
+	char text[64];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(pids); i++) {
+		pids[i] = fork();
+		ASSERT_LE(0, pids[i]);
+		if (!pids[i]) {
+			prctl(PR_SET_NAME, "e\033[2J\"\\v\n,l");
+			pause();
+		}
+	}
+	/* wait for the last one's name */
+	ASSERT_TRUE(EVENTUALLY(({
+		run(self, _metadata, ROOT, "-j map dump", "");
+		snprintf(text, sizeof(text), "{\"pid\":%d,\"comm\":\"e?[2J\\\"\\\\v",
+			 pids[ARRAY_SIZE(pids) - 1]);
+		strstr(self->out, text);
+	})));
+	for (i = 0; i < ARRAY_SIZE(pids); i++) {
+		snprintf(text, sizeof(text), "{\"pid\":%d,", pids[i]);
+		EXPECT_TRUE(SAYS(text));
+	}
+
+	run(self, _metadata, ROOT, "map dump", "");
+	EXPECT_EQ(NULL, strchr(self->out, '\033'));
+	EXPECT_TRUE(SAYS(" +"));
+	EXPECT_GE(80, longest_line(self->out));
+	for (i = 0; i < ARRAY_SIZE(pids); i++)
+		kill(pids[i], SIGKILL);
+}
+
+/* To whom /proc says less, bpftool says less, and that it does. */
+TEST_F(bpftool, dump_as_nobody)
+{
+	struct line line;
+
+	run(self, _metadata, NOBODY, "map dump", "");
+	EXPECT_EQ(0, self->status);
+	ASSERT_TRUE(line_of(self->out, 1, &line)) {
+		TH_LOG("%s", self->out);
+	}
+	EXPECT_EQ(cookie_of(self->servers[0]), line.cookie);
+	EXPECT_STREQ(address_of(&variant->kind), line.local);
+	EXPECT_STREQ("?", line.rest);
+	EXPECT_TRUE(SAYS("\nProcesses that this user may not look into are left out.\n"));
+	EXPECT_GE(80, longest_line(self->out));
+
+	run(self, _metadata, NOBODY, "-j map dump", "");
+	EXPECT_TRUE(SAYS("\"pids\":[],\"pids_complete\":false}"));
+}
+
+/* One's own processes one sees. */
+TEST_F(bpftool, process_of_nobody)
+{
+	char text[64];
+	pid_t child;
+
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		if (!setresgid(NOBODY, NOBODY, NOBODY) && !setresuid(NOBODY, NOBODY, NOBODY)) {
+			prctl(PR_SET_DUMPABLE, 1);
+			prctl(PR_SET_NAME, "nobody's");
+			pause();
+		}
+		_exit(1);
+	}
+	snprintf(text, sizeof(text), "nobody's(%d)\n", child);
+	ASSERT_TRUE(EVENTUALLY(({
+		run(self, _metadata, NOBODY, "map dump", "");
+		strstr(self->out, text);
+	})));
+	EXPECT_TRUE(SAYS("left out"));
+	kill(child, SIGKILL);
+}
+
+/* A socket of another namespace is found by those who may go there. */
+TEST_F(bpftool, other_namespace)
+{
+	struct line line;
+	char text[64];
+	struct stat st;
+	int stranger;
+
+	ASSERT_EQ(0, stat("/proc/self/ns/net", &st));
+	snprintf(text, sizeof(text), "%lu", (unsigned long)st.st_ino);
+	/* somebody has to be left there */
+	if (!fork()) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+	}
+	enter_netns(_metadata);
+	stranger = new_server(_metadata, &variant->kind);
+	ASSERT_EQ(0, put(self->map, 6, stranger, BPF_ANY));
+
+	run(self, _metadata, ROOT, "map dump", "");
+	EXPECT_EQ(0, self->status);
+	EXPECT_TRUE(SAYS("  netns "));
+	EXPECT_EQ(3, count(self->out, address_of(&variant->kind)));
+	EXPECT_EQ(2, count(self->out, text));
+	EXPECT_GE(80, longest_line(self->out));
+
+	run(self, _metadata, NOBODY, "map dump", "");
+	EXPECT_EQ(0, self->status);
+	EXPECT_TRUE(SAYS("\nNot in any network namespace that this user may enter: 2 of the 3"));
+	ASSERT_TRUE(line_of(self->out, 6, &line));
+	EXPECT_EQ(cookie_of(stranger), line.cookie);
+	EXPECT_FALSE(line_of(self->out, 1, &line));
+	EXPECT_TRUE(SAYS("Found 3 elements"));
+	run(self, _metadata, NOBODY, "-j map dump", "");
+	snprintf(text, sizeof(text), "\"cookie\":%llu,\"found\":false}",
+		 (unsigned long long)cookie_of(self->servers[0]));
+	EXPECT_TRUE(SAYS(text));
+}
+
+/* An empty map has one run of empty slots. */
+TEST_F(bpftool, empty)
+{
+	close(self->servers[0]);
+	close(self->servers[1]);
+	run(self, _metadata, ROOT, "map dump", "");
+	EXPECT_EQ(0, self->status);
+	EXPECT_STREQ(" 0-7  (empty)\nFound 0 elements\n", self->out);
+	run(self, _metadata, ROOT, "-j map dump", "");
+	EXPECT_TRUE(SAYS("\"slot\":0,\"last_slot\":7}]"));
+}
+
+/* Without cookies there is nothing to say but why. */
+TEST_F(bpftool, values_of_4_bytes)
+{
+	pin_map(self, _metadata, create_map(sizeof(__u32), SLOTS, 0));
+	run(self, _metadata, ROOT, "map dump", "");
+	EXPECT_EQ(0, self->status);
+	EXPECT_TRUE(SAYS("Nothing can be shown: values of 4 bytes have no room for cookies"));
+	EXPECT_TRUE(SAYS(": create the map with \"value 8\".\n"));
+	run(self, _metadata, ROOT, "-j map dump", "");
+	EXPECT_EQ(0, self->status);
+	EXPECT_TRUE(SAYS("\"value\":{\"error\":\"No space left on device\"},\"slot\":0,"));
+	EXPECT_TRUE(SAYS(",\"last_slot\":7,\"reason\":\"values of 4 bytes"));
+	run(self, _metadata, ROOT, "map show", "");
+	EXPECT_EQ(NULL, strstr(self->out, "filled"));
+}
+
+/* The number of filled slots. */
+TEST_F(bpftool, show)
+{
+	run(self, _metadata, ROOT, "map show", "");
+	EXPECT_EQ(0, self->status);
+	EXPECT_TRUE(SAYS("key 4B  value 8B  max_entries 8  filled_slots 2  memlock"));
+	close(self->servers[0]);
+	run(self, _metadata, ROOT, "-j map show", "");
+	EXPECT_TRUE(SAYS("\"max_entries\":8,\"filled_slots\":1,\"bytes_memlock\""));
+}
+
+/* A socket of another process goes into a slot. */
+TEST_F(bpftool, update)
+{
+	__u64 cookie, got = 0;
+	char after[96];
+	int ready[2];
+	pid_t child;
+
+	ASSERT_EQ(0, pipe2(ready, O_CLOEXEC));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		int fd = new_server(_metadata, &variant->kind);
+
+		cookie = cookie_of(fd);
+		dup2(fd, 77);
+		close(fd);
+		if (write(ready[1], &cookie, sizeof(cookie)) == sizeof(cookie))
+			pause();
+		_exit(1);
+	}
+	ASSERT_EQ(sizeof(cookie), read(ready[0], &cookie, sizeof(cookie)));
+	snprintf(after, sizeof(after), "key 3 0 0 0 value pid %d fd 77 noexist", child);
+
+	run(self, _metadata, ROOT, "map update", after);
+	EXPECT_EQ(0, self->status);
+	EXPECT_STREQ("", self->out);
+	run(self, _metadata, ROOT, "map dump", "");
+	snprintf(after, sizeof(after), "(%d)", child);
+	EXPECT_TRUE(SAYS(after));
+
+	/* that socket and no other */
+	EXPECT_EQ(0, get(self->map, 3, &got));
+	EXPECT_EQ(cookie, got);
+	snprintf(after, sizeof(after), "key 4 0 0 0 value pid %d fd 77", child);
+	run(self, _metadata, ROOT, "map update", after);
+	EXPECT_NE(0, self->status);
+	EXPECT_TRUE(SAYS("the socket is in a slot already"));
+
+	/* bpftool has kept nothing: with the process the socket goes */
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	EXPECT_TRUE(is_empty(self->map, 3));
+}
+
+/* Each thing that can be wrong with it is told. */
+TEST_F(bpftool, update_refused)
+{
+	char after[96];
+	int pair[2];
+
+	snprintf(after, sizeof(after), "key 3 0 0 0 value pid %d fd 4000", getpid());
+	run(self, _metadata, ROOT, "map update", after);
+	EXPECT_NE(0, self->status);
+	EXPECT_TRUE(SAYS("Bad file descriptor"));
+
+	run(self, _metadata, ROOT, "map update", "key 3 0 0 0 value pid 4194303 fd 1");
+	EXPECT_NE(0, self->status);
+	EXPECT_TRUE(SAYS("can't open process 4194303"));
+
+	run(self, _metadata, ROOT, "map update", "key 3 0 0 0 value pid 1");
+	EXPECT_NE(0, self->status);
+	EXPECT_TRUE(SAYS("expected pid PID fd FD"));
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	snprintf(after, sizeof(after), "key 3 0 0 0 value pid %d fd %d", getpid(), pair[0]);
+	run(self, _metadata, ROOT, "map update", after);
+	EXPECT_NE(0, self->status);
+	EXPECT_TRUE(SAYS("neither a TCP nor a UDP socket"));
+
+	snprintf(after, sizeof(after), "key 3 0 0 0 value pid %d fd %d", getpid(),
+		 open_socket(_metadata, &variant->kind));
+	run(self, _metadata, ROOT, "map update", after);
+	EXPECT_NE(0, self->status);
+	EXPECT_TRUE(SAYS("the socket is in no SO_REUSEPORT group"));
+
+	snprintf(after, sizeof(after), "key 3 0 0 0 value pid %d fd %d", getpid(),
+		 new_server(_metadata, &variant->kind));
+	run(self, _metadata, NOBODY, "map update", after);
+	EXPECT_NE(0, self->status);
+	EXPECT_TRUE(SAYS("Operation not permitted"));
+	EXPECT_TRUE(is_empty(self->map, 3));
+}
+
+#define THOUSAND	1000
+
+/* A thousand sockets are a thousand lines of a terminal's width. */
+TEST_F(bpftool, thousand)
+{
+	struct rlimit limit = { THOUSAND + 100, THOUSAND + 100 };
+	struct line line;
+	const char *text;
+	__u32 lines = 0;
+	int i;
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
+	pin_map(self, _metadata, create_map(sizeof(__u64), 10 * THOUSAND, 0));
+	for (i = 0; i < THOUSAND; i++)
+		ASSERT_EQ(0, put(self->map, 3 * i, new_server_at(_metadata, &variant->kind,
+								 PORT + i % 100), BPF_ANY));
+	run(self, _metadata, ROOT, "map dump", "");
+	EXPECT_EQ(0, self->status);
+	EXPECT_TRUE(SAYS("2998-9999  (empty)\nFound 1000 elements"));
+	EXPECT_GE(80, longest_line(self->out));
+	for (text = self->out; *text; text = next_line(text))
+		if (read_line(text, &line))
+			EXPECT_EQ(3 * lines++, line.slot);
+	EXPECT_EQ(THOUSAND, lines);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Allocations that fail, a process that is killed at work, a memory cgroup that is full. */
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "common.h"
+
+#define DEBUGFS		"/sys/kernel/debug/"
+#define KMEMLEAK	DEBUGFS "kmemleak"
+
+/* What the kernel is asked to fail, beyond what it fails by itself, and back again. */
+static const struct {
+	const char *path, *all, *usual;
+} knobs[] = {
+	{ DEBUGFS "failslab/ignore-gfp-wait", "N", "Y" },
+	{ DEBUGFS "failslab/verbose", "0", "2" },
+	{ DEBUGFS "fail_page_alloc/ignore-gfp-wait", "N", "Y" },
+	{ DEBUGFS "fail_page_alloc/ignore-gfp-highmem", "N", "Y" },
+	{ DEBUGFS "fail_page_alloc/min-order", "0", "1" },
+	{ DEBUGFS "fail_page_alloc/verbose", "0", "2" },
+};
+
+/* A call, and how to take back one that worked. @call returns 0 or -errno. */
+struct trial {
+	struct __test_metadata *meta;
+	const struct kind *kind;
+	int (*call)(struct trial *trial);
+	void (*undo)(struct trial *trial);
+	int expected;		/* error of a call that fails */
+	__u32 entries;
+	int map;
+	int fd;
+	int *crowd;
+};
+
+static const struct kind kinds[] = {
+	{ AF_INET, SOCK_STREAM },
+	{ AF_INET6, SOCK_STREAM },
+	{ AF_INET, SOCK_DGRAM },
+	{ AF_INET6, SOCK_DGRAM },
+};
+
+FIXTURE(faults)
+{
+	struct trial trial;
+	int nth;
+};
+
+FIXTURE_SETUP(faults)
+{
+	unsigned int i;
+
+	self->nth = open("/proc/self/fail-nth", O_RDWR | O_CLOEXEC);
+	if (self->nth < 0)
+		SKIP(return, "no /proc/self/fail-nth: needs CONFIG_FAULT_INJECTION");
+	for (i = 0; i < ARRAY_SIZE(knobs); i++)
+		if (write_file(knobs[i].path, knobs[i].all))
+			SKIP(return, "no %s: needs debugfs, FAILSLAB, FAIL_PAGE_ALLOC",
+			     knobs[i].path);
+
+	enter_netns(_metadata);
+	self->trial.meta = _metadata;
+	self->trial.expected = -ENOMEM;
+	self->trial.map = new_map(_metadata);
+}
+
+FIXTURE_TEARDOWN(faults)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(knobs); i++)
+		write_file(knobs[i].path, knobs[i].usual);
+}
+
+static void set_nth(struct __test_metadata *_metadata, int fd, int nth)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", nth);
+	ASSERT_EQ(strlen(text), pwrite(fd, text, strlen(text), 0));
+}
+
+/* Was there an nth allocation? Then it was made to fail. */
+static bool was_reached(struct __test_metadata *_metadata, int fd)
+{
+	char text[16] = {};
+
+	ASSERT_LT(0, pread(fd, text, sizeof(text) - 1, 0));
+	return !atoi(text);
+}
+
+/* Make the call again and again, with its 1st, 2nd, ... allocation failing, until it has no
+ * more. It gives the expected error or works, and after an error it works the next time.
+ */
+static void fail_each(struct __test_metadata *_metadata, int fd, struct trial *trial)
+{
+	int nth = 0, errors = 0, err;
+	bool reached;
+
+	do {
+		set_nth(_metadata, fd, ++nth);
+		err = trial->call(trial);
+		reached = was_reached(_metadata, fd);
+		set_nth(_metadata, fd, 0);
+		if (err) {
+			errors++;
+			EXPECT_TRUE(reached);
+			EXPECT_EQ(trial->expected, err);
+			ASSERT_EQ(0, trial->call(trial));
+		}
+		trial->undo(trial);
+	} while (reached);
+
+	TH_LOG("%d allocations, %d of them needed", nth - 1, errors);
+	EXPECT_LT(0, errors);
+}
+
+static int call_create(struct trial *trial)
+{
+	trial->fd = create_map(sizeof(__u64), trial->entries, 0);
+	return trial->fd < 0 ? trial->fd : 0;
+}
+
+static void undo_create(struct trial *trial)
+{
+	close(trial->fd);
+}
+
+/* A map that fits into a page, and one that needs many. */
+TEST_F(faults, create)
+{
+	struct trial *trial = &self->trial;
+
+	trial->call = call_create;
+	trial->undo = undo_create;
+	trial->entries = SLOTS;
+	fail_each(_metadata, self->nth, trial);
+	trial->entries = 1 << 16;
+	fail_each(_metadata, self->nth, trial);
+}
+
+static int call_update(struct trial *trial)
+{
+	int err = put(trial->map, 0, trial->fd, BPF_NOEXIST);
+
+	if (err && !is_empty(trial->map, 0))
+		return -EINVAL;
+	return err;
+}
+
+static void undo_update(struct trial *trial)
+{
+	del(trial->map, 0);
+}
+
+TEST_F(faults, update)
+{
+	struct trial *trial = &self->trial;
+	unsigned int i;
+
+	trial->call = call_update;
+	trial->undo = undo_update;
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		trial->fd = new_server(_metadata, &kinds[i]);
+		fail_each(_metadata, self->nth, trial);
+		close(trial->fd);
+	}
+}
+
+/* A listener that could not be made is in no group. */
+static int call_listen(struct trial *trial)
+{
+	int err = listen(trial->fd, 1) ? -errno : 0;
+
+	if (err && put(trial->map, 0, trial->fd, BPF_ANY) != -EINVAL)
+		return -EBUSY;
+	return err;
+}
+
+static void undo_listen(struct trial *trial)
+{
+	struct __test_metadata *_metadata = trial->meta;
+
+	EXPECT_EQ(0, put(trial->map, 0, trial->fd, BPF_ANY));
+	EXPECT_EQ(0, shutdown(trial->fd, SHUT_RDWR));
+	EXPECT_TRUE(is_empty(trial->map, 0));
+}
+
+TEST_F(faults, listen)
+{
+	struct trial *trial = &self->trial;
+	unsigned int i;
+
+	trial->call = call_listen;
+	trial->undo = undo_listen;
+	for (i = 0; i < ARRAY_SIZE(kinds) && kinds[i].type == SOCK_STREAM; i++) {
+		trial->fd = open_socket(_metadata, &kinds[i]);
+		set_reuseport(_metadata, trial->fd);
+		bind_to(_metadata, &kinds[i], trial->fd, PORT);
+		fail_each(_metadata, self->nth, trial);
+		close(trial->fd);
+	}
+}
+
+/* A group begins with room for 128; who comes next makes it grow. */
+#define CROWD		128
+
+static void gather(struct trial *trial)
+{
+	struct __test_metadata *_metadata = trial->meta;
+	int i;
+
+	for (i = 0; i < CROWD; i++) {
+		trial->crowd[i] = new_server(_metadata, trial->kind);
+		ASSERT_EQ(0, put(trial->map, i, trial->crowd[i], BPF_NOEXIST));
+	}
+	trial->fd = open_socket(_metadata, trial->kind);
+	set_reuseport(_metadata, trial->fd);
+	if (trial->kind->type == SOCK_STREAM)
+		bind_to(_metadata, trial->kind, trial->fd, PORT);
+}
+
+static int call_join(struct trial *trial)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = fill_address(&ss, trial->kind->family, false, PORT);
+	int err, i;
+
+	if (trial->kind->type == SOCK_STREAM)
+		err = listen(trial->fd, 1);
+	else
+		err = bind(trial->fd, (struct sockaddr *)&ss, len);
+	if (err)
+		err = -errno;
+
+	for (i = 0; i < CROWD; i++)
+		if (!holds(trial->map, i, trial->crowd[i]))
+			return -EIDRM;
+	if (put(trial->map, CROWD, trial->fd, BPF_ANY) != (err ? -EINVAL : 0))
+		return -EPROTO;
+	return err;
+}
+
+/* A group that has grown stays large: begin with another one. */
+static void undo_join(struct trial *trial)
+{
+	struct __test_metadata *_metadata = trial->meta;
+	int i;
+
+	close(trial->fd);
+	for (i = 0; i < CROWD; i++)
+		close(trial->crowd[i]);
+	for (i = 0; i <= CROWD; i++)
+		EXPECT_TRUE(is_empty(trial->map, i));
+	gather(trial);
+}
+
+TEST_F(faults, group_that_grows)
+{
+	struct trial *trial = &self->trial;
+	int crowd[CROWD], j;
+	unsigned int i;
+
+	trial->call = call_join;
+	trial->undo = undo_join;
+	trial->crowd = crowd;
+	trial->map = create_map(sizeof(__u64), CROWD + 1, 0);
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		trial->kind = &kinds[i];
+		/* whatever keeps a UDP socket from its port, bind() says that it is taken */
+		trial->expected = kinds[i].type == SOCK_STREAM ? -ENOMEM : -EADDRINUSE;
+		gather(trial);
+		fail_each(_metadata, self->nth, trial);
+		close(trial->fd);
+		for (j = 0; j < CROWD; j++)
+			close(crowd[j]);
+	}
+}
+
+/* A process that is killed in the middle of filling a map leaves it empty. */
+TEST(kill_while_filling)
+{
+	const struct rlimit files = { 20000, 20000 };
+	const __u32 entries = 8192, some = 100;
+	const struct kind *kind = &kinds[2];
+	int map, status, round;
+	pid_t child;
+	__u32 i;
+
+	enter_netns(_metadata);
+	map = create_map(sizeof(__u64), entries, 0);
+	ASSERT_LE(0, map);
+
+	for (round = 0; round < 5; round++) {
+		child = fork();
+		ASSERT_LE(0, child);
+		if (!child) {
+			setrlimit(RLIMIT_NOFILE, &files);
+			for (i = 0; i < entries; i++)
+				put(map, i, new_server_at(_metadata, kind, PORT + i / 64), BPF_ANY);
+			_exit(0);
+		}
+
+		ASSERT_TRUE(EVENTUALLY(!is_empty(map, some * (round + 1))));
+		ASSERT_EQ(0, kill(child, SIGKILL));
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		EXPECT_TRUE(WIFSIGNALED(status));
+		for (i = 0; i < entries; i++)
+			ASSERT_TRUE(is_empty(map, i));
+	}
+}
+
+/* Memory cgroups. */
+
+#define CGROUPS		"/sys/fs/cgroup"
+#define CGROUP		CGROUPS "/reuseport_array_test"
+#define MEGABYTE	(1024 * 1024)
+
+static long read_number(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	long number = -1;
+
+	if (file) {
+		if (fscanf(file, "%ld", &number) != 1)
+			number = -1;
+		fclose(file);
+	}
+	return number;
+}
+
+FIXTURE(cgroup)
+{
+};
+
+FIXTURE_SETUP(cgroup)
+{
+	if (write_file(CGROUPS "/cgroup.subtree_control", "+memory"))
+		SKIP(return, "no memory controller at " CGROUPS);
+	ASSERT_EQ(0, mkdir(CGROUP, 0755));
+	ASSERT_EQ(0, write_file(CGROUP "/cgroup.procs", "0"));
+}
+
+FIXTURE_TEARDOWN(cgroup)
+{
+	write_file(CGROUPS "/cgroup.procs", "0");
+	EVENTUALLY(!rmdir(CGROUP));
+}
+
+/* The memory of a map is that of the cgroup that created it, until the map is freed. */
+TEST_F(cgroup, memory_is_charged)
+{
+	const long size = 8 * MEGABYTE;
+	long before, with;
+	int map;
+
+	before = read_number(CGROUP "/memory.current");
+	map = create_map(sizeof(__u64), size / sizeof(void *), 0);
+	ASSERT_LE(0, map);
+	with = read_number(CGROUP "/memory.current");
+	TH_LOG("memory.current: %ld, with a map of %ld bytes %ld", before, size, with);
+	EXPECT_LE(size, with - before);
+	EXPECT_GT(size + size / 8, with - before);
+
+	close(map);
+	EXPECT_TRUE(EVENTUALLY(read_number(CGROUP "/memory.current") < before + size / 8));
+}
+
+/* A map that does not fit is refused, and leaves room for one that does. */
+TEST_F(cgroup, memory_is_limited)
+{
+	long before;
+	int map;
+
+	ASSERT_EQ(0, write_file(CGROUP "/memory.max", "8388608"));
+	before = read_number(CGROUP "/memory.current");
+	EXPECT_EQ(-ENOMEM, create_map(sizeof(__u64), 16 * MEGABYTE / sizeof(void *), 0));
+	EXPECT_TRUE(EVENTUALLY(read_number(CGROUP "/memory.current") < before + MEGABYTE));
+
+	map = create_map(sizeof(__u64), 2 * MEGABYTE / sizeof(void *), 0);
+	EXPECT_LE(0, map);
+	close(map);
+	EXPECT_EQ(0, write_file(CGROUP "/memory.max", "max"));
+}
+
+/* The last test: all of the above leaked nothing. */
+FIXTURE(kmemleak)
+{
+};
+
+FIXTURE_SETUP(kmemleak)
+{
+}
+
+FIXTURE_TEARDOWN(kmemleak)
+{
+}
+
+TEST_F(kmemleak, nothing_leaks)
+{
+	char line[256];
+	int lines = 0;
+	FILE *file;
+
+	if (write_file(KMEMLEAK, "scan"))
+		SKIP(return, "no " KMEMLEAK ": needs debugfs, CONFIG_DEBUG_KMEMLEAK");
+
+	/* it speaks of memory that is 5 seconds old and was out of reach twice */
+	sleep(6);
+	EXPECT_EQ(0, write_file(KMEMLEAK, "scan"));
+	EXPECT_EQ(0, write_file(KMEMLEAK, "scan"));
+	file = fopen(KMEMLEAK, "r");
+	ASSERT_NE(NULL, file);
+	while (fgets(line, sizeof(line), file))
+		if (lines++ < 40)
+			TH_LOG("%s", line);
+	EXPECT_EQ(0, lines);
+	fclose(file);
+}
+
+TEST_HARNESS_MAIN
