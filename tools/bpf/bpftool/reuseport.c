@@ -423,7 +423,7 @@ static void add_ref(struct slot *slot, int pid)
 		ref->comm[strcspn(ref->comm, "\n")] = '\0';
 		/* a process names itself as it likes */
 		for (c = ref->comm; *c; c++)
-			if (0 && !isprint((unsigned char)*c))
+			if (!isprint((unsigned char)*c))
 				*c = '?';
 	}
 	fclose(file);
@@ -672,7 +672,7 @@ static void print_table(void)
 	}
 	if (used + pids > TERMINAL) {
 		/* the columns from RECVQ on get a line of their own */
-		lines = 1;
+		lines = 2;
 		used -= first_line - widths[SLOT] - 2;
 	}
 
