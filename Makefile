@@ -19,8 +19,8 @@ demo: tests ours/um ## watch a server restart without losing a packet (8 minutes
 	@harness/demo/plot build/demo
 
 .PHONY: check
-check: all-guests ## run every test on our kernel, on stock and on stripped (15 minutes, then 2)
-	@harness/check
+check: all-guests ## every test that fits: contract, KUnit, model, side by side with stock (20 minutes, then 3)
+	@harness/check harness/contract harness/kunit harness/model/check harness/differ/run
 
 .PHONY: differ
 differ: trees ## make 100,000 calls on stock and on ours and compare (1 minute; DIFFER=--long: 10)
@@ -39,12 +39,14 @@ bench-guard: bench-kernels ## did a change make the map dearer? (the exact figur
 
 .PHONY: bench-kernels
 bench-kernels: trees
+	@harness/setup qemu
 	@harness/build stock/bench
 	@harness/build ours/bench
 	@harness/initramfs
 
 .PHONY: check-source
 check-source: trees ## sparse, W=1, checkpatch and every configuration the patch has to build in
+	@harness/setup source
 	@harness/check-source
 
 .PHONY: kunit
@@ -56,11 +58,12 @@ model: setup ## check the model of slots and sockets in every state (1 minute)
 	@harness/model/check
 
 .PHONY: mutants
-mutants: tests ours/um-kunit ours/qemu kunit ## break our code in 50 ways, one at a time: who notices? (30 minutes)
+mutants: tests ours/um-kunit ours/qemu ours/debug ## break our code in 50 ways, one at a time: who notices? (30 minutes)
 	@harness/mutants/run
 
 .PHONY: docs
 docs: trees ## build the map's page as HTML, with the BPF documentation around it (1 minute)
+	@harness/setup docs
 	@harness/docs
 
 .PHONY: shell

@@ -21,6 +21,10 @@
 
 #include "../kselftest_harness.h"
 
+/* Emulated CPUs are slow, and a kernel with KASAN and lockdep makes them slower. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	300
+
 #ifndef ENOTSUPP
 #define ENOTSUPP	524
 #endif

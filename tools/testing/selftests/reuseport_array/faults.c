@@ -287,7 +287,7 @@ static void undo_join(struct trial *trial)
 	gather(trial);
 }
 
-TEST_F_TIMEOUT(faults, group_that_grows, 600)
+TEST_F(faults, group_that_grows)
 {
 	struct trial *trial = &self->trial;
 	int crowd[CROWD], j;

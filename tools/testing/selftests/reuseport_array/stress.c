@@ -982,6 +982,7 @@ int main(int argc, char **argv)
 	int option, taken[SERVERS] = {};
 	struct memory before, after;
 	unsigned int i;
+	bool same;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
@@ -1025,10 +1026,10 @@ int main(int argc, char **argv)
 	stress__destroy(skel);
 	ksft_test_result(eventually(maps_are_gone()), "maps are gone\n");
 
-	option = eventually(same_memory(&before, &after));
+	same = eventually(same_memory(&before, &after));
 	print_memory("before", &before);
 	print_memory("after", &after);
-	ksft_test_result(option, "memory of sockets\n");
+	ksft_test_result(same, "memory of sockets\n");
 	check_kmemleak();
 	ksft_finished();
 }

@@ -29,7 +29,7 @@ int fill(int map, const int *sockets, __u32 nr_sockets)
 				slots[i], strerror(-err));
 			return err;
 		}
-		done += count + 1;
+		done += count;
 	}
 	return 0;
 }

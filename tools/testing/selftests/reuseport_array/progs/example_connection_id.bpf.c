@@ -26,7 +26,7 @@ int select_by_connection_id(struct sk_reuseport_md *md)
 	/* Any worker may begin a connection. It answers with an id of its own
 	 * making, the first byte of which is the worker's slot.
 	 */
-	slot = start[0] & LONG_HEADER ? md->hash % WORKERS : 0;
+	slot = start[0] & LONG_HEADER ? md->hash % WORKERS : start[1];
 
 	/* A byte that names no slot, or one that is empty by now, gets an error. */
 	return bpf_sk_select_reuseport(md, &workers, &slot, 0) ? SK_DROP : SK_PASS;

@@ -32,7 +32,7 @@ int select_current(struct sk_reuseport_md *md)
 	/* as above, for a generation that has fewer workers, or lost one */
 	for (i = 0; i < WORKERS; i++) {
 		slot = (md->hash + i) % WORKERS;
-		if (bpf_sk_select_reuseport(md, generation, &slot, 0) || 1)
+		if (!bpf_sk_select_reuseport(md, generation, &slot, 0))
 			return SK_PASS;
 	}
 

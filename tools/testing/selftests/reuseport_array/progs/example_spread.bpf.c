@@ -19,7 +19,7 @@ int select_any(struct sk_reuseport_md *md)
 	__u32 slot, i;
 
 	for (i = 0; i < WORKERS; i++) {
-		slot = md->hash % WORKERS;
+		slot = (md->hash + i) % WORKERS;
 		if (!bpf_sk_select_reuseport(md, &listeners, &slot, 0))
 			return SK_PASS;
 	}
