@@ -6,8 +6,8 @@
  * The ways in, and what each holds:
  *
  *   update, delete	syscall, one slot or a batch; reuseport_lock
- *   lookup		syscall, one slot or a batch, or a program by way of bpf_sk_select_reuseport();
- *			RCU
+ *   lookup		syscall, one slot or a batch; or a program, by way of
+ *			bpf_sk_select_reuseport(); RCU
  *   detach		a socket leaves its group; its caller, in
  *			net/core/sock_reuseport.c, holds reuseport_lock
  *   free		the last reference to the map is gone; RCU
