@@ -27,7 +27,7 @@ BUILD = ROOT / "build"
 STOCK, STRIPPED, OURS = (BUILD / t / "src" for t in ("stock", "stripped", "ours"))
 PATCH_HALF = ["kernel", "include", "net", "tools", "Documentation"]
 IDENTIFIERS = r"reuseport_array|REUSEPORT_SOCKARRAY|SK_USER_DATA_BPF|" \
-              r"bpf_sk_reuseport_detach|sk_reuseport_(slot|map)\b"
+              r"bpf_sk_reuseport_detach|sk_reuseport_slot"
 
 
 def say(text):

@@ -36,8 +36,8 @@ static void run(const char *group, u32 size)
 	else if (!strcmp(group, "parallel"))
 		bench_parallel();
 	else
-		die("no group %s; there are udp syn calls batch close-udp close-tcp free memory parallel",
-		    group);
+		die("no group %s; there are udp syn calls batch close-udp close-tcp free memory "
+		    "parallel", group);
 }
 
 int main(int count, char **arguments)

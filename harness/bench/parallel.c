@@ -148,5 +148,5 @@ void bench_parallel(void)
 	must(setsockopt(sockets[0], SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &program,
 			sizeof(program)));
 	measure_select(sockets, NULL, "udp-alone");
-	measure_select(sockets, &c, "udp-while-updated");
+	measure_select(sockets, &c, "udp-with-updates");
 }

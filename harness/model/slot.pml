@@ -106,7 +106,7 @@ inline synchronize_rcu()
 	rcu_waits_for[_pid] == 0
 }
 
-/* bpf_sk_reuseport_detach(), the lock is held */
+/* bpf_sk_reuseport_detach(), the lock is held, which makes it an RCU section too */
 inline detach(sk)
 {
 	if
@@ -118,7 +118,7 @@ inline detach(sk)
 		if
 		:: was != NONE ->
 			atomic { assert(!map_freed[was]); slot[was] = NONE };
-			/* sk_reuseport_map, which never differs from the slot's map here */
+			/* the map, found by way of reuseport_index */
 			atomic { assert(!map_freed[was]); count[was]-- };
 			was = NONE
 		:: else

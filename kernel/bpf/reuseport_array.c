@@ -30,8 +30,10 @@
  *  - Both go for the same socket. Detach takes the pointer out of the socket by
  *    xchg(), free by cmpxchg(): one of them gets it. If free does, detach finds
  *    no slot and never touches the array. If detach does, it still has the slot
- *    to clear; it is inside an RCU read-side section since before it took the
- *    pointer, and free waits for a grace period before the memory goes.
+ *    to clear, and free waits for a grace period before the memory goes. The
+ *    grace period waits for detach: spin_lock_bh(&reuseport_lock), taken before
+ *    the pointer was, is an RCU read-side section too, by way of the disabled
+ *    bottom halves or, on PREEMPT_RT, of the lock.
  *
  *  - Free has read a socket from a slot, then the socket leaves its group, joins
  *    one again and is put into another map. Its pointer names that map's slot
@@ -54,6 +56,7 @@
 #include <linux/sched.h>
 #include <linux/sock_diag.h>
 #include <linux/uaccess.h>
+#include <net/inet_sock.h>
 #include <net/sock_reuseport.h>
 #include <net/tcp_states.h>
 
@@ -164,41 +167,49 @@ static void *reuseport_array_lookup_elem(struct bpf_map *map, void *key)
 
 int bpf_fd_reuseport_array_lookup_elem(struct bpf_map *map, void *key, void *value)
 {
+	struct reuseport_array *array = to_reuseport_array(map);
+	u32 index = *(u32 *)key;
 	struct sock *sk;
 
 	if (map->value_size != sizeof(u64))
 		return -ENOSPC;
+	if (index >= map->max_entries)
+		return -ENOENT;
 
 	guard(rcu)();
-	sk = reuseport_array_lookup(map, *(u32 *)key);
+	sk = rcu_dereference(array->slots[index]);
 	if (!sk)
 		return -ENOENT;
 
-	*(u64 *)value = sock_gen_cookie(sk);
+	/* The caller has disabled migration, which is all that a new cookie needs. */
+	*(u64 *)value = __sock_gen_cookie(sk);
 	return 0;
 }
 
-/* All that can be wrong with an update. Without reuseport_lock @old and @reuse
- * are there to be compared with NULL only, and the answer may be stale: good
- * enough to turn a bad call away, so that it never takes the lock.
+/* What can be wrong with an update: the flags do not suit the slot, the socket is of
+ * another kind, is in no group that packets find, or sits in a slot already. It is
+ * asked twice, first without reuseport_lock: then @old and @reuse are there to be
+ * compared with NULL only, and the answer may be stale, but good enough to turn a bad
+ * call away, so that it never takes the lock.
  */
-static int reuseport_array_update_check(const struct sock *sk, const struct sock *old,
-					const struct sock_reuseport *reuse, u64 flags)
+static int reuseport_array_flags_check(const struct sock *old, u64 flags)
 {
 	if (old && flags == BPF_NOEXIST)
 		return -EEXIST;
 	if (!old && flags == BPF_EXIST)
 		return -ENOENT;
 
-	if (!sk_is_tcp(sk) && !sk_is_udp(sk))
-		return -ENOTSUPP;
+	return 0;
+}
 
+static int reuseport_array_socket_check(const struct sock *sk, const struct sock_reuseport *reuse)
+{
 	/* Packets find a socket that is hashed. A TCP socket is hashed while it
 	 * is connected as well, and may be in a group from an earlier listen().
 	 */
 	if (!reuse || !sk_hashed(sk) || !sock_flag(sk, SOCK_RCU_FREE))
 		return -EINVAL;
-	if (sk_is_tcp(sk) && READ_ONCE(sk->sk_state) != TCP_LISTEN)
+	if (sk->sk_protocol == IPPROTO_TCP && READ_ONCE(sk->sk_state) != TCP_LISTEN)
 		return -EINVAL;
 
 	if (READ_ONCE(sk->sk_reuseport_slot))
@@ -210,8 +221,9 @@ static int reuseport_array_update_check(const struct sock *sk, const struct sock
 /* The part of an update that needs no lock: find the socket that @value names and
  * turn a bad call away. On success the file in @fd keeps the socket until fdput().
  */
-static int reuseport_array_update_prepare(struct bpf_map *map, u32 index, const void *value,
-					  u64 flags, struct fd *fd, struct sock **sk)
+static __always_inline int
+reuseport_array_update_prepare(struct bpf_map *map, u32 index, const void *value, u64 flags,
+			       struct fd *fd, struct sock **sk)
 {
 	struct reuseport_array *array = to_reuseport_array(map);
 	struct socket *sock;
@@ -243,8 +255,16 @@ static int reuseport_array_update_prepare(struct bpf_map *map, u32 index, const 
 	if (!*sk)
 		goto put;
 
-	err = reuseport_array_update_check(*sk, rcu_access_pointer(array->slots[index]),
-					   rcu_access_pointer((*sk)->sk_reuseport_cb), flags);
+	err = reuseport_array_flags_check(rcu_access_pointer(array->slots[index]), flags);
+	if (err)
+		goto put;
+
+	/* Nothing changes this later, so the lock does not matter. */
+	err = -ENOTSUPP;
+	if (!sk_is_tcp(*sk) && !sk_is_udp(*sk))
+		goto put;
+
+	err = reuseport_array_socket_check(*sk, rcu_access_pointer((*sk)->sk_reuseport_cb));
 	if (!err)
 		return 0;
 put:
@@ -253,7 +273,8 @@ put:
 }
 
 /* The part of an update that needs the lock: look again, then do it. */
-static int reuseport_array_set_slot(struct bpf_map *map, u32 index, struct sock *sk, u64 flags)
+static __always_inline int
+reuseport_array_set_slot(struct bpf_map *map, u32 index, struct sock *sk, u64 flags)
 {
 	struct sock __rcu **slot = &to_reuseport_array(map)->slots[index];
 	struct sock_reuseport *reuse;
@@ -265,7 +286,9 @@ static int reuseport_array_set_slot(struct bpf_map *map, u32 index, struct sock 
 	old = rcu_dereference_protected(*slot, lockdep_is_held(&reuseport_lock));
 	reuse = rcu_dereference_protected(sk->sk_reuseport_cb,
 					  lockdep_is_held(&reuseport_lock));
-	err = reuseport_array_update_check(sk, old, reuse, flags);
+	err = reuseport_array_flags_check(old, flags);
+	if (!err)
+		err = reuseport_array_socket_check(sk, reuse);
 	if (err)
 		return err;
 
@@ -275,7 +298,7 @@ static int reuseport_array_set_slot(struct bpf_map *map, u32 index, struct sock 
 	if (reuse->num_closed_socks && reuseport_sock_index(sk, reuse, true) >= 0)
 		return -EINVAL;
 
-	sk->sk_reuseport_map = map;
+	inet_sk(sk)->reuseport_index = index;
 	WRITE_ONCE(sk->sk_reuseport_slot, slot);
 	/* Replaced in one step: no packet finds the slot empty. */
 	rcu_assign_pointer(*slot, sk);
@@ -311,47 +334,42 @@ int bpf_fd_reuseport_array_update_elem(struct bpf_map *map, void *key,
 	return err;
 }
 
-/* Empty the slots that @keys name, up to the first that is none or is empty.
- * @count says how many to empty, and is set to how many were.
- */
-static int reuseport_array_delete(struct bpf_map *map, const u32 *keys, u32 *count)
+/* The two parts of a deletion, likewise. */
+static int reuseport_array_delete_check(const struct bpf_map *map, u32 index)
 {
-	struct reuseport_array *array = to_reuseport_array(map);
-	u32 i, good = 0;
+	if (index >= map->max_entries)
+		return -E2BIG;
+
+	return rcu_access_pointer(to_reuseport_array(map)->slots[index]) ? 0 : -ENOENT;
+}
+
+static int reuseport_array_clear_slot(struct bpf_map *map, u32 index)
+{
 	struct sock *sk;
-	int err = 0;
 
-	for (; good < *count; good++) {
-		err = keys[good] >= map->max_entries ? -E2BIG :
-		      !rcu_access_pointer(array->slots[keys[good]]) ? -ENOENT : 0;
-		if (err)
-			break;
-	}
-	*count = 0;
-	if (!good)
-		return err;
+	sk = rcu_dereference_protected(to_reuseport_array(map)->slots[index],
+				       lockdep_is_held(&reuseport_lock));
+	if (!sk)
+		return -ENOENT;
 
-	spin_lock_bh(&reuseport_lock);
-	for (i = 0; i < good; i++) {
-		sk = rcu_dereference_protected(array->slots[keys[i]],
-					       lockdep_is_held(&reuseport_lock));
-		if (!sk) {
-			err = -ENOENT;
-			break;
-		}
-		__bpf_sk_reuseport_detach(sk);
-	}
-	spin_unlock_bh(&reuseport_lock);
-
-	*count = i;
-	return err;
+	__bpf_sk_reuseport_detach(sk);
+	return 0;
 }
 
 static long reuseport_array_delete_elem(struct bpf_map *map, void *key)
 {
-	u32 count = 1;
+	u32 index = *(u32 *)key;
+	int err;
 
-	return reuseport_array_delete(map, key, &count);
+	err = reuseport_array_delete_check(map, index);
+	if (err)
+		return err;
+
+	spin_lock_bh(&reuseport_lock);
+	err = reuseport_array_clear_slot(map, index);
+	spin_unlock_bh(&reuseport_lock);
+
+	return err;
 }
 
 /* Batches go through the map in bites: so much is copied from or to user space at
@@ -429,6 +447,35 @@ static int reuseport_array_update_batch(struct bpf_map *map, struct file *map_fi
 	return put_user(done, &uattr->batch.count) ? -EFAULT : err;
 }
 
+static int reuseport_array_delete_bite(struct bpf_map *map, const u32 *keys, u32 *count)
+{
+	u32 i, good = 0;
+	int err = 0;
+
+	for (; good < *count; good++) {
+		err = reuseport_array_delete_check(map, keys[good]);
+		if (err)
+			break;
+	}
+	*count = 0;
+	if (!good)
+		return err;
+
+	spin_lock_bh(&reuseport_lock);
+	for (i = 0; i < good; i++) {
+		int failed = reuseport_array_clear_slot(map, keys[i]);
+
+		if (failed) {
+			err = failed;
+			break;
+		}
+	}
+	spin_unlock_bh(&reuseport_lock);
+
+	*count = i;
+	return err;
+}
+
 static int reuseport_array_delete_batch(struct bpf_map *map, const union bpf_attr *attr,
 					union bpf_attr __user *uattr)
 {
@@ -446,7 +493,7 @@ static int reuseport_array_delete_batch(struct bpf_map *map, const union bpf_att
 			err = -EFAULT;
 			break;
 		}
-		err = reuseport_array_delete(map, keys, &bite);
+		err = reuseport_array_delete_bite(map, keys, &bite);
 		cond_resched();
 	}
 
@@ -532,16 +579,16 @@ void __bpf_sk_reuseport_detach(struct sock *sk)
 {
 	struct sock __rcu **slot;
 
+	/* Also what keeps the array from here on, see the top of this file. */
 	lockdep_assert_held(&reuseport_lock);
 
-	/* From before the pointer is taken until the map was last touched. */
-	guard(rcu)();
 	slot = xchg(&sk->sk_reuseport_slot, NULL);
 	if (!slot)
 		return;
 
 	RCU_INIT_POINTER(*slot, NULL);
-	bpf_map_dec_elem_count(sk->sk_reuseport_map);
+	slot -= inet_sk(sk)->reuseport_index;
+	bpf_map_dec_elem_count(&container_of(slot, struct reuseport_array, slots[0])->map);
 }
 
 BTF_ID_LIST_SINGLE(reuseport_array_btf_ids, struct, reuseport_array)

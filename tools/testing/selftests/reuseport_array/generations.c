@@ -113,7 +113,7 @@ static __u32 drain(struct __test_metadata *_metadata, const struct kind *kind,
 }
 
 /* No packet is lost, and none goes to a generation that is not current. */
-TEST_F(generations, no_packet_lost)
+TEST_F_TIMEOUT(generations, no_packet_lost, 300)
 {
 	int outer = bpf_map__fd(self->skel->maps.generations);
 	struct traffic *traffic = &self->traffic;

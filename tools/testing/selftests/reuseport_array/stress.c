@@ -521,30 +521,44 @@ static void do_swap(void)
 	count(SWAP, !err);
 }
 
+/* Hold a listener that sits in a map. */
+static struct server *hold_listener(int map)
+{
+	struct server *server;
+	__u64 cookie;
+	int slot;
+
+	for (slot = 0; slot < SLOTS; slot++) {
+		if (get(map, slot * STRIDE, &cookie))
+			continue;
+		server = try_hold(server_of(cookie));
+		if (server && server->group >= 0 && is_tcp(server->home))
+			return server;
+		if (server)
+			release(server);
+	}
+	return NULL;
+}
+
 /* Drop the map of a place, and move one of its sockets to another while it is freed. */
 static void do_drop(void)
 {
 	int place = places[pick(PLACES)], map = new_map();
-	struct server *server = NULL;
-	__u64 cookie;
+	struct server *server = hold_listener(place);
 
-	if (map < 0) {
+	if (map < 0)
 		fail("create: %s", strerror(-map));
-		return;
-	}
-	if (!get(place, pick_index(), &cookie))
-		server = try_hold(server_of(cookie));
 	count(DROP, dup3(map, place, O_CLOEXEC) == place);
 	close(map);
 	if (!server)
 		return;
 
-	if (server->group >= 0 && is_tcp(server->home)) {
-		leave_group(server);
-		if (join_group(server)) {
-			count(MOVE, put_server(server, BPF_ANY));
-			check_held(server);
-		}
+	/* that begins a moment later */
+	usleep(pick(2000));
+	leave_group(server);
+	if (join_group(server)) {
+		count(MOVE, put_server(server, BPF_ANY));
+		check_held(server);
 	}
 	release(server);
 }
