@@ -593,9 +593,9 @@ void __bpf_sk_reuseport_detach(struct sock *sk)
 
 BTF_ID_LIST_SINGLE(reuseport_array_btf_ids, struct, reuseport_array)
 const struct bpf_map_ops reuseport_array_ops = {
-	.map_meta_equal = bpf_map_meta_equal,
 	.map_alloc_check = reuseport_array_alloc_check,
 	.map_alloc = reuseport_array_alloc,
+	.map_mem_usage = reuseport_array_mem_usage,
 	.map_free = reuseport_array_free,
 	.map_get_next_key = reuseport_array_get_next_key,
 	.map_lookup_elem = reuseport_array_lookup_elem,
@@ -603,7 +603,7 @@ const struct bpf_map_ops reuseport_array_ops = {
 	.map_lookup_batch = reuseport_array_lookup_batch,
 	.map_update_batch = reuseport_array_update_batch,
 	.map_delete_batch = reuseport_array_delete_batch,
-	.map_mem_usage = reuseport_array_mem_usage,
+	.map_meta_equal = bpf_map_meta_equal,
 	.map_btf_id = &reuseport_array_btf_ids[0],
 };
 
