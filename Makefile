@@ -14,12 +14,12 @@ help: ## this list
 	@echo 'BASE_TARBALL=linux-6.12.y.tar.xz takes another base than Debian'"'"'s.'
 
 .PHONY: demo
-demo: tests ours/um ## watch a server restart without losing a packet (8 minutes, then 1)
+demo: tests ours/um ## watch a server restart without losing a packet (6 minutes, then 1)
 	@harness/boot -t 300 -o build/demo ours/um /demo/run
 	@harness/demo/plot build/demo
 
 .PHONY: check
-check: all-guests ## every test that fits: contract, KUnit, model, side by side with stock (20 minutes, then 3)
+check: all-guests ## every test that fits: contract, KUnit, model, side by side with stock (22 minutes, then 2)
 	@harness/check harness/contract harness/kunit harness/model/check harness/differ/run
 
 .PHONY: differ
