@@ -487,12 +487,16 @@ static void do_receive(void)
 {
 	struct server *server = hold_any();
 	struct linger reset = { .l_onoff = 1 };
-	int fd, group, got = 0;
+	int fd, group, turns = 64, got = 0;
 
+	/* no more than so many: what arrives is not in this thread's hands */
 	if (server->fd < 0 || server->group < 0) {
 		/* nothing can be waiting there */
 	} else if (is_tcp(server->home)) {
-		while ((fd = accept4(server->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
+		while (turns--) {
+			fd = accept4(server->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+			if (fd < 0)
+				break;
 			setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 			if (recv(fd, &group, sizeof(group), 0) == sizeof(group)) {
 				check_packet(server, group);
@@ -501,7 +505,7 @@ static void do_receive(void)
 			close(fd);
 		}
 	} else {
-		while (recv(server->fd, &group, sizeof(group), 0) == sizeof(group)) {
+		while (turns-- && recv(server->fd, &group, sizeof(group), 0) == sizeof(group)) {
 			check_packet(server, group);
 			got++;
 		}
