@@ -28,7 +28,7 @@ check-deep: all-guests ours/debug ours/kcsan ours/rt ours/qemu ours/um-kunit ben
 	@harness/check $(CHECKS) $(DEEP_CHECKS)
 
 CHECKS = harness/contract harness/kunit harness/model/check harness/differ/run \
-	'harness/check-smp debug' harness/bench/guard
+	'harness/check-smp debug' harness/bench/guard harness/check-docs harness/check-bpftool
 DEEP_CHECKS = 'harness/check-smp kcsan' 'harness/check-smp rt' \
 	'harness/check-smp qemu --ops 5000000' 'harness/differ/run --long' \
 	harness/coverage harness/mutants/run harness/check-source
