@@ -62,7 +62,7 @@ mutants: tests ours/um-kunit ours/qemu ours/debug ## break our code in 50 ways, 
 	@harness/mutants/run
 
 .PHONY: upstream
-upstream: trees ## run upstream's own selftests, unmodified, on stock and on ours (25 minutes, then 10)
+upstream: trees ## run upstream's own selftests, unmodified, on stock and on ours (20 minutes, then 8)
 	@harness/setup qemu upstream
 	@harness/build stock/upstream
 	@harness/build ours/upstream
