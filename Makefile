@@ -77,6 +77,15 @@ model: setup ## check the model of slots and sockets in every state (1 minute)
 mutants: tests ours/um-kunit ours/qemu ours/debug ## break our code in 50 ways, one at a time: who notices? (30 minutes)
 	@harness/mutants/run
 
+.PHONY: upstream
+upstream: trees ## run upstream's own selftests, unmodified, on stock and on ours (20 minutes, then 8)
+	@harness/setup qemu upstream
+	@harness/build stock/upstream
+	@harness/build ours/upstream
+	@harness/initramfs
+	@harness/upstream/build
+	@harness/upstream/run
+
 .PHONY: docs
 docs: trees ## build the map's page as HTML, with the BPF documentation around it (1 minute)
 	@harness/setup docs
