@@ -120,7 +120,7 @@ int do_attach(struct arguments *args)
 	char text[64];
 	int count, err;
 
-	if (parse(args, &order, &pid) || need_privileges() || need_bpffs() ||
+	if (parse(args, &order, &pid) || need_name(order.name) || need_privileges() || need_bpffs() ||
 	    server_read(pid, 0, &process))
 		return -1;
 	count = find_sockets(&order.endpoint, pid, &sockets);

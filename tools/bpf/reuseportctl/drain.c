@@ -95,45 +95,42 @@ int server_drain(struct service *service, __u32 number, __u64 idle, __u64 timeou
 	}
 }
 
-int server_stop(struct service *service, __u32 number, pid_t pid, int signal, __u64 timeout)
+int server_find(struct service *service, __u32 number, pid_t pid, struct process *process)
 {
-	__u64 end = now_ms() + timeout;
-	struct process process = {};
 	struct generation about;
-	int err = 0;
 
 	/* a rollback may have come first */
-	if (service_lock(service))
-		return -1;
 	if (service->now.current == number)
-		err = fail("generation %u of service %s is the current one again: left alone", number,
-			   service->name);
-	else if (pid)
-		err = process_read(pid, &process) ? fail("there is no process %d", pid) : 0;
-	else if (generation_read(service, number, &about))
-		goto gone;
-	else
-		process = (struct process){ .pid = about.pid, .started = about.started };
-	if (!err && process_signal(process.pid, process.started, signal)) {
-		if (errno == ESRCH)
-			goto gone;
-		err = fail("cannot send signal %d to process %d (%s): it needs CAP_KILL", signal,
-			   process.pid, strerror(errno));
-	}
-	service_unlock(service);
-	if (err)
-		return err;
+		return fail("generation %u of service %s is the current one again: left alone", number,
+			    service->name);
+	*process = (struct process){};
+	if (pid)
+		return process_read(pid, process) ? fail("there is no process %d", pid) : 0;
+	if (!generation_read(service, number, &about))
+		*process = (struct process){ .pid = about.pid, .started = about.started };
+	return 0;
+}
 
-	while (process_lives(process.pid, process.started)) {
+int server_stop(const struct process *process, int signal)
+{
+	if (!process->pid || !process_signal(process->pid, process->started, signal) ||
+	    errno == ESRCH)
+		return 0;
+	return fail("cannot send signal %d to process %d (%s): it needs CAP_KILL", signal,
+		    process->pid, strerror(errno));
+}
+
+int server_await_end(const struct process *process, int signal, __u64 timeout)
+{
+	__u64 end = now_ms() + timeout;
+
+	while (process->pid && process_lives(process->pid, process->started)) {
 		if (now_ms() >= end)
 			return fail("process %d runs on, %.1f s after signal %d: it may have connections to "
-				    "serve. It gets nothing new", process.pid, timeout / 1e3, signal);
-		progress("waiting for process %d to end", process.pid);
+				    "serve. It gets nothing new", process->pid, timeout / 1e3, signal);
+		progress("waiting for process %d to end", process->pid);
 		sleep_ms(20);
 	}
-	return 0;
-gone:
-	service_unlock(service);
 	return 0;
 }
 
@@ -153,6 +150,7 @@ int do_drain(struct arguments *args)
 	__u64 idle = UINT64_MAX, timeout = 24 * 3600 * 1000ULL;
 	struct generation about;
 	const char *name, *kill_by = NULL;
+	struct process process;
 	struct service service;
 	__u32 number = 0;
 	int signal = 0, err;
@@ -196,12 +194,17 @@ int do_drain(struct arguments *args)
 		goto out;
 	}
 	err = server_drain(&service, number, idle, timeout);
-	if (!err && signal)
-		err = server_stop(&service, number, 0, signal, timeout);
+	if (!err && signal) {
+		err = service_lock(&service) || server_find(&service, number, 0, &process) ||
+		      server_stop(&process, signal);
+		service_unlock(&service);
+		if (!err)
+			err = server_await_end(&process, signal, timeout);
+	}
 	if (!err)
 		say(signal ? "generation %u of service %s has stopped"
 			   : "generation %u of service %s is silent: it is safe to stop it", number, name);
 out:
 	service_close(&service);
-	return err;
+	return err ? -1 : 0;
 }

@@ -2,7 +2,7 @@
 /* Whether the group has a program of somebody else.
  *
  * No system call tells which program is on a group. A BPF iterator over the sockets sees
- * it, where the kernel has BTF. Elsewhere all there is to go by is the list of programs of
+ * it, where the kernel has these and BTF. Elsewhere all there is to go by is the list of programs of
  * this type: if there are none but ours, there is none on the group, unless it is a
  * classic one, which has no number; if there are, it may be one of them.
  */
@@ -17,13 +17,11 @@
 #include "group_record.h"
 #include "foreign.skel.h"
 
-int group_program(const struct endpoint *endpoint, __u64 cookie, __u32 *id)
+static int open_groups(bool tcp)
 {
-	bool tcp = endpoint->protocol == IPPROTO_TCP;
-	struct group_record record;
 	struct foreign_bpf *skel;
 	struct bpf_link *link;
-	int fd = -1, found = -1;
+	int fd = -1;
 
 	skel = foreign_bpf__open();
 	if (!skel)
@@ -38,6 +36,24 @@ int group_program(const struct endpoint *endpoint, __u64 cookie, __u32 *id)
 			bpf_link__destroy(link);
 		}
 	}
+	foreign_bpf__destroy(skel);
+	return fd;
+}
+
+bool probe_groups(void)
+{
+	int fd = open_groups(true);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+int group_program(const struct endpoint *endpoint, __u64 cookie, __u32 *id)
+{
+	int fd = open_groups(endpoint->protocol == IPPROTO_TCP), found = -1;
+	struct group_record record;
+
 	/* records come whole: the kernel's buffer is a page or more, and takes no halves */
 	while (fd >= 0 && found < 0 && read(fd, &record, sizeof(record)) == sizeof(record)) {
 		if (record.cookie != cookie)
@@ -47,7 +63,6 @@ int group_program(const struct endpoint *endpoint, __u64 cookie, __u32 *id)
 	}
 	if (fd >= 0)
 		close(fd);
-	foreign_bpf__destroy(skel);
 	return found;
 }
 
@@ -131,6 +146,6 @@ int refuse_foreign(const struct service *service, const struct endpoint *endpoin
 	id = find_stranger(name, sizeof(name));
 	if (!id)
 		return 0;
-	return fail("program %u (%s) may be on %s already, for all that a kernel without BTF tells. "
+	return fail("program %u (%s) may be on %s already, for all that a kernel without BTF and iterators tells. "
 		    REMEDY, id, name, format_endpoint(endpoint, text));
 }

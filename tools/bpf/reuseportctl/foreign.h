@@ -8,6 +8,8 @@
  * -1: this kernel does not tell.
  */
 int group_program(const struct endpoint *endpoint, __u64 cookie, __u32 *id);
+/* Does this kernel tell? */
+bool probe_groups(void);
 /* Is it known to be somebody else's? */
 bool is_foreign(const struct service *service, const struct endpoint_socket *socket);
 /* Refuse a group that has, or might have, a program that is not of @service (or of any

@@ -350,6 +350,7 @@ int generation_switch(struct service *service, __u32 number)
 	if (number > next.newest)
 		next.newest = number;
 	if (bpf_map_update_elem(service->state, &zero, &next, BPF_ANY))
+		/* if it is new, whoever comes next will find that it never was switched to */
 		return fail("cannot switch service %s (%s)", service->name, strerror(errno));
 	service->now = next;
 	return 0;

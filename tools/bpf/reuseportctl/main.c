@@ -294,41 +294,51 @@ static int run(struct arguments *args)
 	return commands[found].run(args);
 }
 
+/* Wherever they stand, but not behind "--": there begins somebody else's command. */
+static int take_options(struct arguments *args)
+{
+	bool pretty = false, want_json = false;
+	const char *option;
+	int i = 0;
+
+	while (i < args->argc && strcmp(args->argv[i], "--")) {
+		option = args->argv[i];
+		if (!strcmp(option, "-n") || !strcmp(option, "--dry-run"))
+			dry_run = true;
+		else if (!strcmp(option, "-j") || !strcmp(option, "--json"))
+			want_json = true;
+		else if (!strcmp(option, "-p") || !strcmp(option, "--pretty"))
+			pretty = true;
+		else if (!strcmp(option, "-V") || !strcmp(option, "--version"))
+			args->argv[i++] = "version";
+		else if (!strcmp(option, "-h") || !strcmp(option, "--help"))
+			args->argv[i++] = "help";
+		else if (i++ || *option != '-')
+			continue;
+		else
+			return fail("there is no option %s: see reuseportctl help", option);
+		if (args->argv[i] == option)
+			drop(args, i, 1);
+	}
+	if (!want_json && !pretty)
+		return 0;
+	json = jsonw_new(stdout);
+	if (!json)
+		return fail("out of memory");
+	jsonw_pretty(json, pretty);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct arguments args = { argc - 1, argv + 1 };
-	bool pretty = false;
 	int err;
 
 	libbpf_set_print(quiet);
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	while (args.argc && args.argv[0][0] == '-') {
-		const char *option = args.argv[0];
-
-		if (!strcmp(option, "-h") || !strcmp(option, "--help"))
-			return do_help(&args);
-		if (!strcmp(option, "-V") || !strcmp(option, "--version"))
-			args.argv[0] = "version";
-		else if (!strcmp(option, "-n") || !strcmp(option, "--dry-run"))
-			dry_run = true;
-		else if (!strcmp(option, "-p") || !strcmp(option, "--pretty"))
-			pretty = true;
-		else if (strcmp(option, "-j") && strcmp(option, "--json"))
-			return fail("there is no option %s: see reuseportctl help", option) ? 1 : 0;
-		if (args.argv[0] != option)
-			break;
-		if (option[1] == 'j' || option[1] == 'p' || !strcmp(option, "--json") ||
-		    !strcmp(option, "--pretty")) {
-			if (!json)
-				json = jsonw_new(stdout);
-			if (!json)
-				return 1;
-			jsonw_pretty(json, pretty);
-		}
-		drop(&args, 0, 1);
-	}
-
-	err = run(&args);
+	err = take_options(&args);
+	if (!err)
+		err = run(&args);
 	end_line();
 	if (json)
 		jsonw_destroy(&json);

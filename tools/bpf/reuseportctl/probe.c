@@ -7,7 +7,7 @@
 
 #include <bpf/bpf.h>
 
-#include "service.h"
+#include "foreign.h"
 
 static bool has_map(void)
 {
@@ -45,11 +45,6 @@ static bool has_getfd(void)
 	return fd >= 0;
 }
 
-static bool has_btf(void)
-{
-	return !access("/sys/kernel/btf/vmlinux", R_OK);
-}
-
 static bool has_diag(void)
 {
 	struct endpoint endpoint = { .protocol = IPPROTO_UDP, .family = 2 };
@@ -69,7 +64,7 @@ static const struct {
 	{ "migration", "migration of connections that wait at a listener which closes",
 	  probe_migration, false },
 	{ "batch", "batches, to fill a generation in one call", has_batches, false },
-	{ "btf", "BTF, to see which program a group has", has_btf, false },
+	{ "group_program", "BTF and iterators, to see which program a group has", probe_groups, false },
 };
 
 int do_probe(struct arguments *args)

@@ -165,8 +165,11 @@ static void notify(pid_t pid)
 		close(fd);
 }
 
+#define MAX_SERVICES	16
+
 struct plan {
-	const char *name;
+	const char *names[MAX_SERVICES];
+	int nr_services;
 	char **command;
 	__u32 old_pid;
 	__u32 wanted;
@@ -175,41 +178,105 @@ struct plan {
 	__u64 timeout;
 };
 
-/* With the lock held: from nothing to the switch, or back to nothing. */
-static int bring_up(struct service *service, const struct plan *plan)
-{
-	struct held_socket *sockets = NULL;
-	__u32 number, elsewhere;
-	struct process server;
-	int count, err;
+/* One of the services that the server has. */
+struct part {
+	struct service service;
+	struct held_socket *sockets;
+	int count;
+	__u32 before, after;
+	struct process old;
+};
 
-	if (start(plan->command, service->now.newest + 1)) {
-		say("nothing has changed: service %s goes on with generation %u", plan->name,
-		    service->now.current);
-		return -1;
+static int find_new_sockets(struct part *parts, const struct plan *plan)
+{
+	__u32 elsewhere;
+	int i;
+
+	for (i = 0; i < plan->nr_services; i++) {
+		parts[i].count = server_wait(&parts[i].service, getpid(), plan->command[0], plan->wanted,
+					     plan->timeout, &parts[i].sockets, &elsewhere, has_failed);
+		if (parts[i].count < 0)
+			return -1;
+		if (!parts[i].count)
+			return fail("%s has inherited the sockets of generation %u, and no others: there is "
+				    "nothing to switch", plan->command[0], elsewhere);
 	}
-	count = server_wait(service, getpid(), plan->command[0], plan->wanted, plan->timeout,
-			    &sockets, &elsewhere, has_failed);
-	if (count < 0)
-		err = -1;
-	else if (!count)
-		err = fail("%s has inherited the sockets of generation %u, and no others: there is "
-			   "nothing to switch", plan->command[0], elsewhere);
-	else
-		err = find_server(sockets[0].pid, &server) ||
-		      server_switch(service, sockets, count, &server, false, &number);
-	free(sockets);
-	if (err) {
-		take_back();
-		say("nothing has changed: service %s goes on with generation %u", plan->name,
-		    service->now.current);
-		return -1;
+	return 0;
+}
+
+/* All or none. */
+static int switch_all(struct part *parts, int count, const struct process *server)
+{
+	int prepared, switched, i, err = 0;
+
+	for (prepared = 0; prepared < count && !err; prepared++)
+		err = server_prepare(&parts[prepared].service, parts[prepared].sockets,
+				     parts[prepared].count, server, false, &parts[prepared].after);
+	for (switched = 0; switched < count && !err; switched++)
+		err = generation_switch(&parts[switched].service, parts[switched].after);
+	if (!err)
+		return 0;
+	for (i = 0; i < switched; i++)
+		generation_switch(&parts[i].service, parts[i].before);
+	for (i = 0; i < prepared; i++)
+		if (parts[i].after)
+			generation_drop(&parts[i].service, parts[i].after);
+	return err;
+}
+
+/* With the locks held: from nothing to the switch, or back to nothing. */
+static int bring_up(struct part *parts, const struct plan *plan)
+{
+	struct process server;
+	int err, i;
+
+	err = start(plan->command, parts[0].service.now.newest + 1);
+	if (!err) {
+		err = find_new_sockets(parts, plan) || find_server(parts[0].sockets[0].pid, &server) ||
+		      switch_all(parts, plan->nr_services, &server);
+		if (err)
+			take_back();
 	}
+	for (i = 0; i < plan->nr_services; i++) {
+		free(parts[i].sockets);
+		if (err)
+			say("nothing has changed: service %s goes on with generation %u", plan->names[i],
+			    parts[i].before);
+	}
+	if (err)
+		return -1;
 	handle(SIG_DFL);
 	notify(server.pid);
-	say("service %s: switched to generation %u, %s(%d) with %d sockets", plan->name, number,
-	    server.comm, server.pid, count);
+	for (i = 0; i < plan->nr_services; i++)
+		say("service %s: switched to generation %u, %s(%d) with %d socket%s", plan->names[i],
+		    parts[i].after, server.comm, server.pid, parts[i].count,
+		    parts[i].count == 1 ? "" : "s");
 	return 0;
+}
+
+/* The old server has to be out of work in all its services before it is told to stop. */
+static int take_down(struct part *parts, const struct plan *plan)
+{
+	int i, err = 0;
+
+	for (i = 0; i < plan->nr_services && !err; i++)
+		err = server_drain(&parts[i].service, parts[i].before,
+				   plan->idle == UINT64_MAX ? default_idle(&parts[i].service) : plan->idle,
+				   plan->timeout);
+	for (i = 0; i < plan->nr_services && !err; i++)
+		err = service_lock(&parts[i].service) ||
+		      server_find(&parts[i].service, parts[i].before, plan->old_pid, &parts[i].old);
+	for (i = 0; i < plan->nr_services && !err; i++)
+		if (!i || parts[i].old.pid != parts[i - 1].old.pid)
+			err = server_stop(&parts[i].old, plan->signal);
+	for (i = 0; i < plan->nr_services; i++)
+		service_unlock(&parts[i].service);
+	for (i = 0; i < plan->nr_services && !err; i++) {
+		err = server_await_end(&parts[i].old, plan->signal, plan->timeout);
+		if (!err)
+			say("generation %u of service %s has stopped", parts[i].before, plan->names[i]);
+	}
+	return err;
 }
 
 static int parse(struct arguments *args, struct plan *plan)
@@ -223,44 +290,54 @@ static int parse(struct arguments *args, struct plan *plan)
 		return fail("restart what? Give the command that starts the server behind --");
 	plan->command = args->argv + i + 1;
 	args->argc = i;
-	if (take_name(args, &plan->name) || take_number(args, "--old", &plan->old_pid, INT32_MAX) ||
+	if (take_number(args, "--old", &plan->old_pid, INT32_MAX) ||
 	    take_number(args, "--wait", &plan->wanted, MAX_SLOTS) ||
 	    take_duration(args, "--idle", &plan->idle) ||
 	    take_duration(args, "--timeout", &plan->timeout) ||
-	    take_option(args, "--kill", &kill_by) || nothing_left(args))
+	    take_option(args, "--kill", &kill_by))
 		return -1;
+	do {
+		if (take_name(args, &plan->names[plan->nr_services++]))
+			return -1;
+	} while (args->argc && plan->nr_services < MAX_SERVICES);
 	if (kill_by)
 		plan->signal = parse_signal(kill_by);
-	return plan->signal < 0 ? -1 : 0;
+	return plan->signal < 0 ? -1 : nothing_left(args);
 }
 
 int do_restart(struct arguments *args)
 {
 	struct plan plan = { .signal = SIGTERM, .idle = UINT64_MAX, .timeout = 30000 };
-	struct service service;
+	struct part parts[MAX_SERVICES] = {};
+	int opened, err = 0, i;
 	struct process old;
-	__u32 before;
-	int err;
 
-	if (parse(args, &plan) || service_open(&service, plan.name, true))
+	if (parse(args, &plan))
 		return -1;
-	before = service.now.current;
-	err = need_netns(&service) ||
-	      (plan.old_pid && server_read(plan.old_pid, service.config.netns, &old));
-	if (!err && plan.idle == UINT64_MAX)
-		plan.idle = default_idle(&service);
-	if (!err && dry_run) {
-		say("would start %s, switch service %s to it as generation %u, and drain and stop "
-		    "generation %u", plan.command[0], plan.name, service.now.newest + 1, before);
-	} else if (!err) {
-		err = bring_up(&service, &plan);
-		service_unlock(&service);
-		if (!err)
-			err = server_drain(&service, before, plan.idle, plan.timeout + plan.idle) ||
-			      server_stop(&service, before, plan.old_pid, plan.signal, plan.timeout);
-		if (!err)
-			say("generation %u of service %s has stopped", before, plan.name);
+	for (opened = 0; opened < plan.nr_services; opened++) {
+		struct service *service = &parts[opened].service;
+
+		err = service_open(service, plan.names[opened], true);
+		if (err)
+			break;
+		parts[opened].before = service->now.current;
+		err = need_netns(service) ||
+		      (plan.old_pid && server_read(plan.old_pid, service->config.netns, &old));
+		if (err)
+			plan.nr_services = opened;
+		else if (dry_run)
+			say("would start %s, switch service %s to it as generation %u, and drain and stop "
+			    "generation %u", plan.command[0], plan.names[opened],
+			    service->now.newest + 1, service->now.current);
 	}
-	service_close(&service);
+	if (!err && !dry_run) {
+		err = bring_up(parts, &plan);
+		for (i = 0; i < opened; i++)
+			service_unlock(&parts[i].service);
+		if (!err)
+			err = take_down(parts, &plan);
+	}
+	for (i = 0; i < opened; i++)
+		service_close(&parts[i].service);
 	return err ? -1 : 0;
 }

@@ -26,8 +26,8 @@
 /* How many empty slots one packet may take out, of the current generation and of each
  * other: the verifier wants a bound, and walks through all of it.
  */
-#define TRIES		256
-#define TRIES_ELSEWHERE	32
+#define TRIES		64
+#define TRIES_ELSEWHERE	8
 
 /* Known when the program is loaded, so that the verifier drops what is not needed. */
 const volatile struct steering steering;

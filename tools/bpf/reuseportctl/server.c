@@ -109,15 +109,10 @@ int server_wait(const struct service *service, pid_t pid, const char *who, __u32
 	}
 }
 
-int server_switch(struct service *service, const struct held_socket *sockets, int count,
-		  const struct process *server, bool force, __u32 *number)
+int server_prepare(struct service *service, const struct held_socket *sockets, int count,
+		   const struct process *server, bool force, __u32 *number)
 {
 	if (!force && refuse_foreign(service, &service->endpoint, &sockets[0].about))
 		return -1;
-	if (generation_fill(service, sockets, count, server, number))
-		return -1;
-	if (!generation_switch(service, *number))
-		return 0;
-	generation_drop(service, *number);
-	return -1;
+	return generation_fill(service, sockets, count, server, number);
 }

@@ -18,16 +18,19 @@ const char *protocol_name(__u32 protocol);
  */
 int server_wait(const struct service *service, pid_t pid, const char *who, __u32 wanted,
 		__u64 timeout, struct held_socket **list, __u32 *elsewhere, bool (*is_over)(void));
-/* With the lock held. */
-int server_switch(struct service *service, const struct held_socket *sockets, int count,
-		  const struct process *server, bool force, __u32 *number);
+/* Make a generation of them, with the lock held; generation_switch() comes next. */
+int server_prepare(struct service *service, const struct held_socket *sockets, int count,
+		   const struct process *server, bool force, __u32 *number);
 
 /* Wait until generation @number has nothing to do any more. */
 int server_drain(struct service *service, __u32 number, __u64 idle, __u64 timeout);
-/* Stop it, or @pid if that is not 0, under the lock and only if it is not the current one,
- * and wait for its end.
+/* The process to be stopped, @pid or that of the generation (its pid is 0 if there is no
+ * such generation any more). With the lock held, and until it has had its signal: it must
+ * not be the current one.
  */
-int server_stop(struct service *service, __u32 number, pid_t pid, int signal, __u64 timeout);
+int server_find(struct service *service, __u32 number, pid_t pid, struct process *process);
+int server_stop(const struct process *process, int signal);
+int server_await_end(const struct process *process, int signal, __u64 timeout);
 __u64 default_idle(const struct service *service);
 
 #endif

@@ -93,7 +93,7 @@ int need_netns(const struct service *service)
 		    service->name, service->config.netns);
 }
 
-static int check_name(const char *name)
+int need_name(const char *name)
 {
 	size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
 
@@ -238,7 +238,7 @@ int service_open(struct service *service, const char *name, bool with_lock)
 	blank(service, name);
 	if (need_privileges() || need_bpffs())
 		return -1;
-	if (!is_leftover(name) && check_name(name))
+	if (!is_leftover(name) && need_name(name))
 		return -1;
 	service->dir = open(pin_path(name, ""), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (service->dir < 0)
@@ -489,7 +489,7 @@ int service_create(struct service *service, const char *name,
 	char unfinished[NAME_LEN + 8];
 
 	blank(service, name);
-	if (check_name(name) || lock_root() || make_room(name))
+	if (need_name(name) || lock_root() || make_room(name))
 		return -1;
 	service->config = *config;
 	if (dry_run)
@@ -534,7 +534,7 @@ int service_remove(const char *name)
 	bool leftover;
 	int dir, err;
 
-	if (check_name(name) || lock_root())
+	if (need_name(name) || lock_root())
 		return -1;
 	snprintf(discarded, sizeof(discarded), "%s" DISCARDED, name);
 	snprintf(unfinished, sizeof(unfinished), "%s" UNFINISHED, name);

@@ -41,6 +41,7 @@ int service_remove(const char *name);
 int service_steer(const struct service *service, int fd);
 
 /* What a command needs before it can begin. */
+int need_name(const char *name);
 int need_privileges(void);
 int need_bpffs(void);
 int need_netns(const struct service *service);

@@ -37,7 +37,8 @@ int do_switch(struct arguments *args)
 		number = count ? service.now.newest + 1 : elsewhere;
 		err = count ? check_reuseport(sockets, count) : 0;
 	} else if (count) {
-		err = server_switch(&service, sockets, count, &process, force, &number);
+		err = server_prepare(&service, sockets, count, &process, force, &number) ||
+		      generation_switch(&service, number);
 	} else {
 		/* a generation already, the current one or another */
 		number = elsewhere;

@@ -7,9 +7,12 @@
  *	user. -x: exits as soon as it has its sockets. SIGTERM ends it: workers serve what
  *	waits, close, and exit.
  *
+ * helper both ADDR PORT NAME
+ *	Two such servers in one, of TCP and of UDP.
+ *
  * helper load [-c COUNT] [-f FLOWS] [-p PAUSE_MS] tcp|udp ADDR PORT
  *	A client: FLOWS sockets (1) ask COUNT times (1) each; with TCP each question is a
- *	connection. Prints who answered how often, then
+ *	connection. At the end, or on SIGTERM, prints who answered how often, then
  *		failed N	no answer, or an error
  *		moved N		flows that more than one NAME has answered
  *
@@ -197,6 +200,30 @@ static int serve(int argc, char **argv)
 	return 0;
 }
 
+static int both(int argc, char **argv)
+{
+	char *args[] = { "serve", NULL, argv[1], argv[2], argv[3], NULL };
+	int i, status, failures = 0;
+	pid_t pids[2];
+
+	if (argc != 4)
+		return 2;
+	signal(SIGTERM, on_term);
+	for (i = 0; i < 2; i++) {
+		pids[i] = fork();
+		args[1] = i ? "udp" : "tcp";
+		if (!pids[i])
+			return serve(5, args);
+	}
+	while (!term)
+		pause();
+	for (i = 0; i < 2; i++)
+		kill(pids[i], SIGTERM);
+	for (i = 0; i < 2; i++)
+		failures += waitpid(pids[i], &status, 0) < 0 || status;
+	return failures;
+}
+
 /* -- load ------------------------------------------------------------------ */
 
 static struct tally {
@@ -250,13 +277,14 @@ static int load(int argc, char **argv)
 	if (argc - optind != 3 || flows > MAX_SOCKETS)
 		return 2;
 	target = parse_target(argv + optind);
+	signal(SIGTERM, on_term);
 	for (i = 0; i < count && !term; i++) {
 		for (f = 0; f < flows; f++) {
 			if (!i || target.type == SOCK_STREAM) {
 				fds[f] = socket(target.addr.ss_family, target.type, 0);
 				if (connect(fds[f], (void *)&target.addr, target.len)) {
 					close(fds[f]);
-					failed++;
+					failed += !term;
 					continue;
 				}
 			}
@@ -264,7 +292,7 @@ static int load(int argc, char **argv)
 				tally(text);
 				moves[f] |= i && strcmp(text, names[f]);
 				strcpy(names[f], text);
-			} else {
+			} else if (!term) {
 				failed++;
 			}
 			if (target.type == SOCK_STREAM)
@@ -362,7 +390,7 @@ int main(int argc, char **argv)
 		const char *name;
 		int (*run)(int argc, char **argv);
 	} parts[] = {
-		{ "serve", serve }, { "load", load }, { "killat", killat }, { "filter", filter },
+		{ "serve", serve }, { "both", both }, { "load", load }, { "killat", killat }, { "filter", filter },
 		{ "hold", hold },
 	};
 	unsigned int i;
