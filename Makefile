@@ -20,7 +20,7 @@ demo: tests ours/um ## watch a server restart without losing a packet (6 minutes
 
 .PHONY: check
 check: all-guests ## every test that fits: contract, KUnit, model, side by side with stock (22 minutes, then 2)
-	@harness/check harness/contract harness/kunit harness/model/check harness/differ/run
+	@harness/check harness/contract harness/kunit harness/model/check harness/differ/run harness/ctl
 
 .PHONY: differ
 differ: trees ## make 100,000 calls on stock and on ours and compare (1 minute; DIFFER=--long: 10)
@@ -28,6 +28,10 @@ differ: trees ## make 100,000 calls on stock and on ours and compare (1 minute; 
 	@harness/build ours/um
 	@harness/initramfs
 	@harness/differ/run $(DIFFER)
+
+.PHONY: ctl
+ctl: all-guests ## test reuseportctl on our kernel and on stock (2 minutes; STEP=1 kills it at every system call: 20)
+	@harness/ctl
 
 .PHONY: bench
 bench: bench-kernels ## count instructions beside stock, with the figures to reach (25 minutes, then 10)

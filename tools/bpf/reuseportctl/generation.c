@@ -109,22 +109,42 @@ int generation_live(const struct service *service, __u32 number)
 	return generation_cookies(service, &about, cookies);
 }
 
-__u32 generation_of(const struct service *service, __u64 cookie)
+static int compare_members(const void *a, const void *b)
+{
+	const struct member *x = a, *y = b;
+
+	return (x->cookie > y->cookie) - (x->cookie < y->cookie);
+}
+
+int generation_members(const struct service *service, struct member **list)
 {
 	__u64 cookies[MAX_SLOTS];
 	struct generation about;
+	int count = 0;
 	__u32 place, i;
 
+	*list = calloc(PLACES * MAX_SLOTS, sizeof(**list));
+	if (!*list)
+		return fail("out of memory");
 	for (place = 0; place < PLACES; place++) {
-		if (bpf_map_lookup_elem(service->about, &place, &about) || !about.number ||
+		if (bpf_map_lookup_elem(service->about, &place, &about) ||
 		    generation_read(service, about.number, &about))
 			continue;
 		generation_cookies(service, &about, cookies);
 		for (i = 0; i < about.slots; i++)
-			if (cookies[i] == cookie)
-				return about.number;
+			if (cookies[i])
+				(*list)[count++] = (struct member){ cookies[i], about.number };
 	}
-	return 0;
+	qsort(*list, count, sizeof(**list), compare_members);
+	return count;
+}
+
+__u32 generation_of(const struct member *list, int count, __u64 cookie)
+{
+	struct member like = { .cookie = cookie }, *found;
+
+	found = bsearch(&like, list, count, sizeof(like), compare_members);
+	return found ? found->number : 0;
 }
 
 int generation_count(const struct service *service, __u32 number, __u32 slot,

@@ -23,8 +23,15 @@ int generation_cookies(const struct service *service, const struct generation *a
 		       __u64 *cookies);
 /* How many sockets it has. */
 int generation_live(const struct service *service, __u32 number);
-/* In which generation is the socket? 0: none */
-__u32 generation_of(const struct service *service, __u64 cookie);
+/* All sockets that are in a generation. Return how many, or -1. */
+struct member {
+	__u64 cookie;
+	__u32 number;
+};
+
+int generation_members(const struct service *service, struct member **list);
+/* 0: it is in none */
+__u32 generation_of(const struct member *list, int count, __u64 cookie);
 /* What was counted for a slot. */
 int generation_count(const struct service *service, __u32 number, __u32 slot,
 		     struct counter *sum);

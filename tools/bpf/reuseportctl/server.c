@@ -38,19 +38,26 @@ int server_read(pid_t pid, __u64 netns, struct process *process)
 int server_sockets(const struct service *service, pid_t pid, struct held_socket **list,
 		   __u32 *elsewhere)
 {
-	int count, i, fresh = 0;
+	int count, members, i, fresh = 0;
+	struct member *taken;
 	__u32 number;
 
 	*elsewhere = 0;
 	count = find_sockets(&service->endpoint, pid, list);
+	if (count < 0)
+		return -1;
+	members = generation_members(service, &taken);
+	if (members < 0)
+		return -1;
 	for (i = 0; i < count; i++) {
-		number = generation_of(service, (*list)[i].about.cookie);
+		number = generation_of(taken, members, (*list)[i].about.cookie);
 		if (number)
 			*elsewhere = number;
 		else
 			(*list)[fresh++] = (*list)[i];
 	}
-	return count < 0 ? -1 : fresh;
+	free(taken);
+	return fresh;
 }
 
 int check_reuseport(const struct held_socket *sockets, int count)

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the tests of reuseportctl steer, load and kill.
  *
- * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-n] [-x] tcp|udp ADDR PORT NAME
+ * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-i] [-n] [-x] tcp|udp ADDR PORT NAME
  *	A server: WORKERS processes (4) of SOCKETS sockets (1) each, that answer whatever
  *	comes with NAME. -d: binds after so long. -n: without SO_REUSEPORT. -u: as that
- *	user. -x: exits as soon as it has its sockets. SIGTERM ends it: workers serve what
+ *	user. -i: answers with NAME and the worker's number, from 0. -x: exits as soon as it has its sockets. SIGTERM ends it: workers serve what
  *	waits, close, and exit.
  *
  * helper both ADDR PORT NAME
  *	Two such servers in one, of TCP and of UDP.
  *
- * helper load [-c COUNT] [-f FLOWS] [-p PAUSE_MS] tcp|udp ADDR PORT
- *	A client: FLOWS sockets (1) ask COUNT times (1) each; with TCP each question is a
+ * helper load [-c COUNT] [-f FLOWS] [-p PAUSE_MS] [-q HEX] tcp|udp ADDR PORT
+ *	A client, whose question over UDP is HEX, or one byte: FLOWS sockets (1) ask COUNT times (1) each; with TCP each question is a
  *	connection. At the end, or on SIGTERM, prints who answered how often, then
  *		failed N	no answer, or an error
  *		moved N		flows that more than one NAME has answered
@@ -152,12 +152,13 @@ static int serve(int argc, char **argv)
 {
 	struct rlimit files = { MAX_SOCKETS + 64, MAX_SOCKETS + 64 };
 	int workers = 4, sockets = 1, delay = 0, option, status = 0, ready[2], i;
-	bool reuseport = true, leave = false;
+	bool reuseport = true, leave = false, numbered = false;
 	struct target target;
 	pid_t pids[64];
+	char name[64];
 	char byte;
 
-	while ((option = getopt(argc, argv, "w:s:d:u:nx")) > 0) {
+	while ((option = getopt(argc, argv, "w:s:d:u:inx")) > 0) {
 		switch (option) {
 		case 'w': workers = atoi(optarg); break;
 		case 's': sockets = atoi(optarg); break;
@@ -167,6 +168,7 @@ static int serve(int argc, char **argv)
 				die("setresuid");
 			prctl(PR_SET_DUMPABLE, 1);
 			break;
+		case 'i': numbered = true; break;
 		case 'n': reuseport = false; break;
 		case 'x': leave = true; break;
 		default: return 2;
@@ -181,9 +183,10 @@ static int serve(int argc, char **argv)
 	if (pipe(ready))
 		die("pipe");
 	for (i = 0; i < workers; i++) {
+		snprintf(name, sizeof(name), numbered ? "%s%d" : "%s", argv[optind + 3], i);
 		pids[i] = fork();
 		if (!pids[i])
-			exit(work(&target, sockets, reuseport, argv[optind + 3], ready[1]));
+			exit(work(&target, sockets, reuseport, name, ready[1]));
 		/* one after the other, so that their order is that of their slots */
 		if (read(ready[0], &byte, 1) != 1)
 			die("read");
@@ -231,6 +234,16 @@ static struct tally {
 	unsigned int count;
 } tallies[32];
 static unsigned int failed, moved;
+static char question[64] = "?";
+static int question_len = 1;
+
+static void parse_question(const char *hex)
+{
+	unsigned int byte;
+
+	for (question_len = 0; question_len < 64 && sscanf(hex, "%2x", &byte) == 1; hex += 2)
+		question[question_len++] = byte;
+}
 
 static void tally(const char *name)
 {
@@ -248,7 +261,7 @@ static bool ask(const struct target *target, int fd, char *text, size_t size)
 	ssize_t len;
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	if (target->type == SOCK_DGRAM && send(fd, "?", 1, 0) != 1)
+	if (target->type == SOCK_DGRAM && send(fd, question, question_len, 0) < 0)
 		return false;
 	len = recv(fd, text, size - 1, 0);
 	if (len <= 0)
@@ -266,11 +279,12 @@ static int load(int argc, char **argv)
 	struct target target;
 	char text[64];
 
-	while ((option = getopt(argc, argv, "c:f:p:")) > 0) {
+	while ((option = getopt(argc, argv, "c:f:p:q:")) > 0) {
 		switch (option) {
 		case 'c': count = atoi(optarg); break;
 		case 'f': flows = atoi(optarg); break;
 		case 'p': pause_ms = atoi(optarg); break;
+		case 'q': parse_question(optarg); break;
 		default: return 2;
 		}
 	}
