@@ -63,7 +63,8 @@ static int parse(struct arguments *args, struct order *order, __u32 *pid)
 		return -1;
 	order->force = take_flag(args, "--force");
 	if (args->argc < 2)
-		return fail("attach wants a name, tcp or udp, ADDR:PORT and --pid PID: see reuseportctl help");
+		return fail("attach wants a name, tcp or udp, ADDR:PORT and --pid PID: see "
+			    "reuseportctl help");
 	protocol = args->argv[0];
 	if (!strcmp(protocol, "tcp"))
 		order->endpoint.protocol = IPPROTO_TCP;
@@ -120,17 +121,18 @@ int do_attach(struct arguments *args)
 	char text[64];
 	int count, err;
 
-	if (parse(args, &order, &pid) || need_name(order.name) || need_privileges() || need_bpffs() ||
-	    server_read(pid, 0, &process))
+	if (parse(args, &order, &pid) || need_name(order.name) || need_privileges() ||
+	    need_bpffs() || server_read(pid, 0, &process))
 		return -1;
 	count = find_sockets(&order.endpoint, pid, &sockets);
 	if (count < 0)
 		return -1;
 	if (!count) {
 		free(sockets);
-		return fail("process %d (%s) and its children have no socket at %s %s: is that the address "
-			    "it is bound to (ss -lntup), 0.0.0.0 or [::] if it is bound to all?", pid,
-			    process.comm, protocol_name(order.endpoint.protocol),
+		return fail("process %d (%s) and its children have no socket at %s %s: is that the "
+			    "address it is bound to (ss -lntup), 0.0.0.0 or [::] if it is bound to "
+			    "all?",
+			    pid, process.comm, protocol_name(order.endpoint.protocol),
 			    format_endpoint(&order.endpoint, text));
 	}
 
@@ -146,18 +148,18 @@ int do_attach(struct arguments *args)
 		order.flows = 1;
 
 	err = count > (int)order.config.steering.slots ?
-	      fail("process %d has %d sockets, and a generation is to have %u slots: %s", pid, count,
-		   order.config.steering.slots, count > MAX_SLOTS ? "no more than 1024 are possible" :
-		   "say a larger --slots, 1024 at most") :
-	      check_reuseport(sockets, count);
+		      fail("process %d has %d sockets, and a generation is to have %u slots: %s",
+			   pid, count, order.config.steering.slots,
+			   count > MAX_SLOTS ? "no more than 1024 are possible" :
+					       "say a larger --slots, 1024 at most") :
+		      check_reuseport(sockets, count);
 	if (!err)
 		err = make(&order, sockets, count, &process);
 	if (!err)
 		say("%sservice %s: %s %s, generation 1 is %s(%d) with %d socket%s",
 		    dry_run ? "would make " : "", order.name,
-		    protocol_name(order.endpoint.protocol),
-		    format_endpoint(&order.endpoint, text), process.comm, pid, count,
-		    count == 1 ? "" : "s");
+		    protocol_name(order.endpoint.protocol), format_endpoint(&order.endpoint, text),
+		    process.comm, pid, count, count == 1 ? "" : "s");
 	free(sockets);
 	return err;
 }
@@ -168,7 +170,8 @@ int do_detach(struct arguments *args)
 
 	if (take_name(args, &name) || nothing_left(args) || service_remove(name))
 		return -1;
-	say(dry_run ? "would detach service %s: the kernel would spread by hash"
-		    : "service %s is detached: the kernel spreads by hash again", name);
+	say(dry_run ? "would detach service %s: the kernel would spread by hash" :
+		      "service %s is detached: the kernel spreads by hash again",
+	    name);
 	return 0;
 }

@@ -154,8 +154,9 @@ int diag_sockets(const struct endpoint *endpoint, struct endpoint_socket **list)
 		close(nl);
 	if (err) {
 		free(all.list);
-		return fail("the kernel does not tell of its sockets (%s): it needs CONFIG_INET_DIAG, "
-			    "and CONFIG_INET_UDP_DIAG for UDP (modprobe inet_diag udp_diag)",
+		return fail("the kernel does not tell of its sockets (%s): it needs "
+			    "CONFIG_INET_DIAG, and CONFIG_INET_UDP_DIAG for UDP (modprobe "
+			    "inet_diag udp_diag)",
 			    strerror(err));
 	}
 	*list = all.list;

@@ -13,12 +13,12 @@
 
 #include "server.h"
 
-#define STEP_MS	100
+#define STEP_MS 100
 
 struct backlog {
 	int live;
 	__u64 queued;
-	__u64 silent;		/* ms since the last packet */
+	__u64 silent; /* ms since the last packet */
 };
 
 static int read_backlog(struct service *service, __u32 number, struct backlog *backlog)
@@ -76,8 +76,9 @@ int server_drain(struct service *service, __u32 number, __u64 idle, __u64 timeou
 		if (read_backlog(service, number, &backlog))
 			return -1;
 		if (service->now.current == number)
-			return fail("generation %u of service %s is the current one: what is new goes there. "
-				    "Switch first", number, service->name);
+			return fail("generation %u of service %s is the current one: what is new "
+				    "goes there. Switch first",
+				    number, service->name);
 		if (!backlog.live)
 			return 0;
 		/* twice: a handshake may have ended in between */
@@ -85,12 +86,15 @@ int server_drain(struct service *service, __u32 number, __u64 idle, __u64 timeou
 		if (empty == 2)
 			return 0;
 		if (now_ms() >= end)
-			return fail("generation %u of service %s is not silent after %.1f s: %llu %s wait, the "
-				    "last packet came %.1f s ago. It goes on serving; try again, or with "
-				    "another --idle or --timeout", number, service->name, timeout / 1e3,
-				    backlog.queued, unit, backlog.silent / 1e3);
-		progress("generation %u: %d sockets, %llu %s wait, last packet %.1f s ago (idle: %.1f s)",
-			 number, backlog.live, backlog.queued, unit, backlog.silent / 1e3, idle / 1e3);
+			return fail("generation %u of service %s is not silent after %.1f s: %llu "
+				    "%s wait, the last packet came %.1f s ago. It goes on serving; "
+				    "try again, or with another --idle or --timeout",
+				    number, service->name, timeout / 1e3, backlog.queued, unit,
+				    backlog.silent / 1e3);
+		progress("generation %u: %d sockets, %llu %s wait, last packet %.1f s ago (idle: "
+			 "%.1f s)",
+			 number, backlog.live, backlog.queued, unit, backlog.silent / 1e3,
+			 idle / 1e3);
 		sleep_ms(STEP_MS);
 	}
 }
@@ -101,8 +105,8 @@ int server_find(struct service *service, __u32 number, pid_t pid, struct process
 
 	/* a rollback may have come first */
 	if (service->now.current == number)
-		return fail("generation %u of service %s is the current one again: left alone", number,
-			    service->name);
+		return fail("generation %u of service %s is the current one again: left alone",
+			    number, service->name);
 	*process = (struct process){};
 	if (pid)
 		return process_read(pid, process) ? fail("there is no process %d", pid) : 0;
@@ -126,8 +130,9 @@ int server_await_end(const struct process *process, int signal, __u64 timeout)
 
 	while (process->pid && process_lives(process->pid, process->started)) {
 		if (now_ms() >= end)
-			return fail("process %d runs on, %.1f s after signal %d: it may have connections to "
-				    "serve. It gets nothing new", process->pid, timeout / 1e3, signal);
+			return fail("process %d runs on, %.1f s after signal %d: it may have "
+				    "connections to serve. It gets nothing new",
+				    process->pid, timeout / 1e3, signal);
 		progress("waiting for process %d to end", process->pid);
 		sleep_ms(20);
 	}
@@ -139,7 +144,8 @@ static __u32 choose(const struct service *service)
 {
 	__u32 number;
 
-	for (number = service->now.newest; number && number + PLACES > service->now.newest; number--)
+	for (number = service->now.newest; number && number + PLACES > service->now.newest;
+	     number--)
 		if (number != service->now.current && generation_live(service, number))
 			return number;
 	return 0;
@@ -174,23 +180,25 @@ int do_drain(struct arguments *args)
 	if (!number) {
 		number = choose(&service);
 		if (!number) {
-			err = fail("service %s has no generation but the current one: nothing to drain. "
-				   "Switch first", name);
+			err = fail("service %s has no generation but the current one: nothing to "
+				   "drain. Switch first",
+				   name);
 			goto out;
 		}
 	} else if (generation_read(&service, number, &about)) {
-		err = fail("service %s has no generation %u: reuseportctl show %s lists them", name, number,
-			   name);
+		err = fail("service %s has no generation %u: reuseportctl show %s lists them", name,
+			   number, name);
 		goto out;
 	}
 	if (service.now.current == number) {
-		err = fail("generation %u of service %s is the current one: what is new goes there. "
-			   "Switch first", number, name);
+		err = fail("generation %u of service %s is the current one: what is new goes "
+			   "there. Switch first",
+			   number, name);
 		goto out;
 	}
 	if (dry_run) {
-		say("would wait until generation %u of service %s has been silent for %.1f s%s", number,
-		    name, idle / 1e3, signal ? ", and stop it" : "");
+		say("would wait until generation %u of service %s has been silent for %.1f s%s",
+		    number, name, idle / 1e3, signal ? ", and stop it" : "");
 		goto out;
 	}
 	err = server_drain(&service, number, idle, timeout);
@@ -202,8 +210,9 @@ int do_drain(struct arguments *args)
 			err = server_await_end(&process, signal, timeout);
 	}
 	if (!err)
-		say(signal ? "generation %u of service %s has stopped"
-			   : "generation %u of service %s is silent: it is safe to stop it", number, name);
+		say(signal ? "generation %u of service %s has stopped" :
+			     "generation %u of service %s is silent: it is safe to stop it",
+		    number, name);
 out:
 	service_close(&service);
 	return err ? -1 : 0;

@@ -28,13 +28,11 @@ struct sock_reuseport {
 	struct bpf_prog *prog;
 };
 
-typedef struct {
-	__s64 counter;
-} atomic64_t;
-
 struct sock_common {
 	unsigned char skc_state;
-	atomic64_t skc_cookie;
+	struct {
+		__s64 counter;
+	} skc_cookie;
 };
 
 struct sock {

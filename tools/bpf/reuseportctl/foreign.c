@@ -2,9 +2,9 @@
 /* Whether the group has a program of somebody else.
  *
  * No system call tells which program is on a group. A BPF iterator over the sockets sees
- * it, where the kernel has these and BTF. Elsewhere all there is to go by is the list of programs of
- * this type: if there are none but ours, there is none on the group, unless it is a
- * classic one, which has no number; if there are, it may be one of them.
+ * it, where the kernel has these and BTF. Elsewhere all there is to go by is the list of
+ * programs of this type: if there are none but ours, there is none on the group, unless it
+ * is a classic one, which has no number; if there are, it may be one of them.
  */
 #include <errno.h>
 #include <string.h>
@@ -19,6 +19,7 @@
 
 static int open_groups(bool tcp)
 {
+	struct bpf_program *program;
 	struct foreign_bpf *skel;
 	struct bpf_link *link;
 	int fd = -1;
@@ -26,11 +27,11 @@ static int open_groups(bool tcp)
 	skel = foreign_bpf__open();
 	if (!skel)
 		return -1;
+	program = tcp ? skel->progs.tcp_groups : skel->progs.udp_groups;
 	bpf_program__set_autoload(skel->progs.tcp_groups, tcp);
 	bpf_program__set_autoload(skel->progs.udp_groups, !tcp);
 	if (!foreign_bpf__load(skel)) {
-		link = bpf_program__attach_iter(tcp ? skel->progs.tcp_groups : skel->progs.udp_groups,
-						NULL);
+		link = bpf_program__attach_iter(program, NULL);
 		if (link) {
 			fd = bpf_iter_create(bpf_link__fd(link));
 			bpf_link__destroy(link);
@@ -112,7 +113,7 @@ static __u32 find_stranger(char *name, size_t size)
 		err = bpf_prog_get_info_by_fd(fd, &info, &len);
 		close(fd);
 		if (err || info.type != BPF_PROG_TYPE_SK_REUSEPORT ||
-		    for_each_service(is_pinned, &id))
+		    visit_services(is_pinned, &id))
 			continue;
 		snprintf(name, size, "%s", info.name);
 		return id;
@@ -120,7 +121,7 @@ static __u32 find_stranger(char *name, size_t size)
 	return 0;
 }
 
-#define REMEDY	"Stop whoever put it there, or say --force to put ours in its place"
+#define REMEDY "Stop whoever put it there, or say --force to put ours in its place"
 
 int refuse_foreign(const struct service *service, const struct endpoint *endpoint,
 		   const struct endpoint_socket *socket)
@@ -135,7 +136,7 @@ int refuse_foreign(const struct service *service, const struct endpoint *endpoin
 		if (!id)
 			return fail("there is a classic BPF program on %s already. " REMEDY,
 				    format_endpoint(endpoint, text));
-		if (service ? id == program_id(service->program) : for_each_service(is_pinned, &id))
+		if (service ? id == program_id(service->program) : visit_services(is_pinned, &id))
 			return 0;
 		return fail("program %u is on %s already. " REMEDY, id,
 			    format_endpoint(endpoint, text));
@@ -146,6 +147,7 @@ int refuse_foreign(const struct service *service, const struct endpoint *endpoin
 	id = find_stranger(name, sizeof(name));
 	if (!id)
 		return 0;
-	return fail("program %u (%s) may be on %s already, for all that a kernel without BTF and iterators tells. "
-		    REMEDY, id, name, format_endpoint(endpoint, text));
+	return fail("program %u (%s) may be on %s already, for all that a kernel without BTF and "
+		    "iterators tells. " REMEDY,
+		    id, name, format_endpoint(endpoint, text));
 }

@@ -27,7 +27,7 @@
 
 #include "generation.h"
 
-#define AT_ONCE	64	/* sockets that we hold at a time */
+#define AT_ONCE 64 /* sockets that we hold at a time */
 
 static int place_sockets(const struct service *service, __u32 place)
 {
@@ -147,8 +147,7 @@ __u32 generation_of(const struct member *list, int count, __u64 cookie)
 	return found ? found->number : 0;
 }
 
-int generation_count(const struct service *service, __u32 number, __u32 slot,
-		     struct counter *sum)
+int generation_count(const struct service *service, __u32 number, __u32 slot, struct counter *sum)
 {
 	__u32 index = number % PLACES * service->config.steering.slots + slot;
 	int cpus = libbpf_num_possible_cpus(), i;
@@ -237,16 +236,19 @@ static int refused(const struct held_socket *socket, int fd, int err)
 
 	getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, &len);
 	if (err == EBUSY)
-		return fail("socket %d of process %d is in a map already: does another service have it "
-			    "(reuseportctl show), or the server itself?", socket->fd, socket->pid);
+		return fail("socket %d of process %d is in a map already: does another service "
+			    "have it (reuseportctl show), or the server itself?",
+			    socket->fd, socket->pid);
 	if (!reuseport)
-		return fail("socket %d of process %d (%s) has no SO_REUSEPORT: have the server set it "
-			    "(nginx: listen ... reuseport)", socket->fd, socket->pid, socket->comm);
+		return fail("socket %d of process %d (%s) has no SO_REUSEPORT: have the server set "
+			    "it (nginx: listen ... reuseport)",
+			    socket->fd, socket->pid, socket->comm);
 	if (err == EINVAL)
-		return fail("socket %d of process %d (%s) is in no SO_REUSEPORT group: the server has "
-			    "to set SO_REUSEPORT before bind()", socket->fd, socket->pid, socket->comm);
-	return fail("the kernel does not take socket %d of process %d (%s)", socket->fd, socket->pid,
-		    strerror(err));
+		return fail("socket %d of process %d (%s) is in no SO_REUSEPORT group: the server "
+			    "has to set SO_REUSEPORT before bind()",
+			    socket->fd, socket->pid, socket->comm);
+	return fail("the kernel does not take socket %d of process %d (%s)", socket->fd,
+		    socket->pid, strerror(err));
 }
 
 /* Fill slots from @first on. Return an errno, and in *@done how many were filled. */
@@ -283,9 +285,9 @@ static int fill_some(const struct service *service, int map, __u32 first,
 
 	for (taken = 0; taken < count; taken++) {
 		if (sockets[taken].about.uid != service->config.uid) {
-			err = fail("socket %d of process %d belongs to user %u, those of service %s to "
-				   "user %u: the kernel lets only one user share a port, so this is "
-				   "another group. Detach the service and attach it anew",
+			err = fail("socket %d of process %d belongs to user %u, those of service "
+				   "%s to user %u: the kernel lets only one user share a port, so "
+				   "this is another group. Detach the service and attach it anew",
 				   sockets[taken].fd, sockets[taken].pid, sockets[taken].about.uid,
 				   service->name, service->config.uid);
 			break;
@@ -318,16 +320,17 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 	int map, i, err = 0;
 
 	if (count > (int)service->config.steering.slots)
-		return fail("process %d has %d sockets, a generation of service %s has room for %u: "
-			    "detach it and attach it with --slots %d (%d at most)", server->pid, count,
-			    service->name, service->config.steering.slots, count, MAX_SLOTS);
+		return fail("process %d has %d sockets, a generation of service %s has room for "
+			    "%u: detach it and attach it with --slots %d (%d at most)",
+			    server->pid, count, service->name, service->config.steering.slots,
+			    count, MAX_SLOTS);
 	if (generation_recover(service))
 		return -1;
 	if (!bpf_map_lookup_elem(service->about, &place, &before) && before.number)
 		return fail("generation %u of service %s still has sockets, and no more than %d "
-			    "generations can: drain and stop it (reuseportctl drain %s --generation %u "
-			    "--kill TERM)", before.number, service->name, PLACES, service->name,
-			    before.number);
+			    "generations can: drain and stop it (reuseportctl drain %s "
+			    "--generation %u --kill TERM)",
+			    before.number, service->name, PLACES, service->name, before.number);
 
 	map = bpf_map_create(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "sockets", sizeof(__u32),
 			     sizeof(__u64), count, NULL);

@@ -176,8 +176,8 @@ int nothing_left(const struct arguments *args)
 {
 	if (!args->argc)
 		return 0;
-	return fail("\"%s\" is one word too many, or an option that this command lacks: "
-		    "see reuseportctl help", args->argv[0]);
+	return fail("\"%s\" is one word too many, or an option that this command lacks: see "
+		    "reuseportctl help", args->argv[0]);
 }
 
 int take_name(struct arguments *args, const char **name)
@@ -209,19 +209,15 @@ static int do_help(struct arguments *args)
 	       "       reuseportctl attach   NAME tcp|udp ADDR:PORT --pid PID\n"
 	       "                             [--udp flow|none|id:OFFSET:LEN] [--flows NUMBER]\n"
 	       "                             [--slots NUMBER] [--force]\n"
-	       "       reuseportctl switch   NAME --pid PID [--wait SOCKETS] [--timeout T] [--force]\n"
-	       "       reuseportctl drain    NAME [--generation G] [--idle 30s] [--timeout T]\n"
-	       "                             [--kill SIGNAL]\n"
-	       "       reuseportctl restart  NAME [--old PID] [--wait SOCKETS] [--idle T]\n"
-	       "                             [--timeout T] [--kill SIGNAL] -- COMMAND...\n"
-	       "       reuseportctl rollback NAME\n"
-	       "       reuseportctl show     [NAME] [--watch]\n"
-	       "       reuseportctl flows    NAME\n"
-	       "       reuseportctl metrics\n"
-	       "       reuseportctl detach   NAME\n"
-	       "       reuseportctl { probe | version | help }\n"
-	       "\n"
-	       "       OPTIONS := { -j|--json [-p|--pretty] | -n|--dry-run }\n");
+	       "       reuseportctl switch   NAME --pid PID [--wait SOCKETS] [--timeout T] "
+	       "[--force]\n       reuseportctl drain    NAME [--generation G] [--idle 30s] "
+	       "[--timeout T]\n                             [--kill SIGNAL]\n       reuseportctl "
+	       "restart  NAME [--old PID] [--wait SOCKETS] [--idle "
+	       "T]\n                             [--timeout T] [--kill SIGNAL] -- "
+	       "COMMAND...\n       reuseportctl rollback NAME\n       reuseportctl show     [NAME] "
+	       "[--watch]\n       reuseportctl flows    NAME\n       reuseportctl metrics\n       "
+	       "reuseportctl detach   NAME\n       reuseportctl { probe | version | help "
+	       "}\n\n       OPTIONS := { -j|--json [-p|--pretty] | -n|--dry-run }\n");
 	return 0;
 }
 

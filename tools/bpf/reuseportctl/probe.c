@@ -64,7 +64,8 @@ static const struct {
 	{ "migration", "migration of connections that wait at a listener which closes",
 	  probe_migration, false },
 	{ "batch", "batches, to fill a generation in one call", has_batches, false },
-	{ "group_program", "BTF and iterators, to see which program a group has", probe_groups, false },
+	{ "group_program", "BTF and iterators, to see which program a group has", probe_groups,
+	  false },
 };
 
 int do_probe(struct arguments *args)

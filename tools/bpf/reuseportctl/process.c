@@ -33,8 +33,11 @@ int process_read(pid_t pid, struct process *process)
 	open = strchr(text, '(');
 	close = strrchr(text, ')');
 	if (!open || !close ||
-	    sscanf(close + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-		   &state, &parent, &started) != 3 || state == 'Z' || state == 'X') {
+	    sscanf(close + 1,
+		   " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d "
+		   "%llu",
+		   &state, &parent, &started) != 3 ||
+	    state == 'Z' || state == 'X') {
 		errno = ESRCH;
 		return -1;
 	}
@@ -153,8 +156,9 @@ int process_signal(pid_t pid, __u64 started, int signal)
 		return -1;
 	/* the pidfd is of this process from here on, whoever that is */
 	errno = ESRCH;
-	err = process_lives(pid, started) ? syscall(__NR_pidfd_send_signal, pidfd, signal, NULL, 0)
-					  : -1;
+	err = process_lives(pid, started) ?
+		      syscall(__NR_pidfd_send_signal, pidfd, signal, NULL, 0) :
+		      -1;
 	close(pidfd);
 	return err;
 }
@@ -165,8 +169,9 @@ int parse_signal(const char *name)
 		const char *name;
 		int number;
 	} signals[] = {
-		{ "TERM", SIGTERM }, { "QUIT", SIGQUIT }, { "INT", SIGINT }, { "HUP", SIGHUP },
-		{ "USR1", SIGUSR1 }, { "USR2", SIGUSR2 }, { "WINCH", SIGWINCH }, { "KILL", SIGKILL },
+		{ "TERM", SIGTERM },   { "QUIT", SIGQUIT }, { "INT", SIGINT },
+		{ "HUP", SIGHUP },     { "USR1", SIGUSR1 }, { "USR2", SIGUSR2 },
+		{ "WINCH", SIGWINCH }, { "KILL", SIGKILL },
 	};
 	const char *bare = strncasecmp(name, "SIG", 3) ? name : name + 3;
 	unsigned int i;
@@ -175,5 +180,6 @@ int parse_signal(const char *name)
 		if (!strcasecmp(bare, signals[i].name) || atoi(name) == signals[i].number)
 			return signals[i].number;
 	return fail("\"%s\" is no signal that stops a server: TERM, QUIT, INT, HUP, USR1, USR2, "
-		    "WINCH or KILL", name);
+		    "WINCH or KILL",
+		    name);
 }

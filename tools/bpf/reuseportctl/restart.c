@@ -21,7 +21,7 @@
 #include "server.h"
 
 static volatile sig_atomic_t interrupted;
-static pid_t child;		/* 0: has ended, as daemons do */
+static pid_t child; /* 0: has ended, as daemons do */
 
 static void on_signal(int signal)
 {
@@ -165,7 +165,7 @@ static void notify(pid_t pid)
 		close(fd);
 }
 
-#define MAX_SERVICES	16
+#define MAX_SERVICES 16
 
 struct plan {
 	const char *names[MAX_SERVICES];
@@ -193,13 +193,15 @@ static int find_new_sockets(struct part *parts, const struct plan *plan)
 	int i;
 
 	for (i = 0; i < plan->nr_services; i++) {
-		parts[i].count = server_wait(&parts[i].service, getpid(), plan->command[0], plan->wanted,
-					     plan->timeout, &parts[i].sockets, &elsewhere, has_failed);
+		parts[i].count = server_wait(&parts[i].service, getpid(), plan->command[0],
+					     plan->wanted, plan->timeout, &parts[i].sockets,
+					     &elsewhere, has_failed);
 		if (parts[i].count < 0)
 			return -1;
 		if (!parts[i].count)
-			return fail("%s has inherited the sockets of generation %u, and no others: there is "
-				    "nothing to switch", plan->command[0], elsewhere);
+			return fail("%s has inherited the sockets of generation %u, and no others: "
+				    "there is nothing to switch",
+				    plan->command[0], elsewhere);
 	}
 	return 0;
 }
@@ -232,7 +234,8 @@ static int bring_up(struct part *parts, const struct plan *plan)
 
 	err = start(plan->command, parts[0].service.now.newest + 1);
 	if (!err) {
-		err = find_new_sockets(parts, plan) || find_server(parts[0].sockets[0].pid, &server) ||
+		err = find_new_sockets(parts, plan) ||
+		      find_server(parts[0].sockets[0].pid, &server) ||
 		      switch_all(parts, plan->nr_services, &server);
 		if (err)
 			take_back();
@@ -240,16 +243,16 @@ static int bring_up(struct part *parts, const struct plan *plan)
 	for (i = 0; i < plan->nr_services; i++) {
 		free(parts[i].sockets);
 		if (err)
-			say("nothing has changed: service %s goes on with generation %u", plan->names[i],
-			    parts[i].before);
+			say("nothing has changed: service %s goes on with generation %u",
+			    plan->names[i], parts[i].before);
 	}
 	if (err)
 		return -1;
 	handle(SIG_DFL);
 	notify(server.pid);
 	for (i = 0; i < plan->nr_services; i++)
-		say("service %s: switched to generation %u, %s(%d) with %d socket%s", plan->names[i],
-		    parts[i].after, server.comm, server.pid, parts[i].count,
+		say("service %s: switched to generation %u, %s(%d) with %d socket%s",
+		    plan->names[i], parts[i].after, server.comm, server.pid, parts[i].count,
 		    parts[i].count == 1 ? "" : "s");
 	return 0;
 }
@@ -261,7 +264,8 @@ static int take_down(struct part *parts, const struct plan *plan)
 
 	for (i = 0; i < plan->nr_services && !err; i++)
 		err = server_drain(&parts[i].service, parts[i].before,
-				   plan->idle == UINT64_MAX ? default_idle(&parts[i].service) : plan->idle,
+				   plan->idle == UINT64_MAX ? default_idle(&parts[i].service) :
+							      plan->idle,
 				   plan->timeout);
 	for (i = 0; i < plan->nr_services && !err; i++)
 		err = service_lock(&parts[i].service) ||
@@ -274,7 +278,8 @@ static int take_down(struct part *parts, const struct plan *plan)
 	for (i = 0; i < plan->nr_services && !err; i++) {
 		err = server_await_end(&parts[i].old, plan->signal, plan->timeout);
 		if (!err)
-			say("generation %u of service %s has stopped", parts[i].before, plan->names[i]);
+			say("generation %u of service %s has stopped", parts[i].before,
+			    plan->names[i]);
 	}
 	return err;
 }
@@ -326,9 +331,10 @@ int do_restart(struct arguments *args)
 		if (err)
 			plan.nr_services = opened;
 		else if (dry_run)
-			say("would start %s, switch service %s to it as generation %u, and drain and stop "
-			    "generation %u", plan.command[0], plan.names[opened],
-			    service->now.newest + 1, service->now.current);
+			say("would start %s, switch service %s to it as generation %u, and drain "
+			    "and stop generation %u",
+			    plan.command[0], plan.names[opened], service->now.newest + 1,
+			    service->now.current);
 	}
 	if (!err && !dry_run) {
 		err = bring_up(parts, &plan);

@@ -23,7 +23,7 @@
 struct state {
 	__u32 current;
 	__u32 newest;
-} __attribute__((aligned(8)));
+};
 
 /* A generation. The first @live places of @order name the slots that may still have a
  * socket; the program takes out those that it finds empty.

@@ -31,7 +31,8 @@ int server_read(pid_t pid, __u64 netns, struct process *process)
 			    pid, strerror(errno));
 	if (there != netns)
 		return fail("process %d (%s) is in another network namespace: run this there, with "
-			    "nsenter --net=/proc/%d/ns/net reuseportctl ...", pid, process->comm, pid);
+			    "nsenter --net=/proc/%d/ns/net reuseportctl ...",
+			    pid, process->comm, pid);
 	return 0;
 }
 
@@ -72,9 +73,9 @@ int check_reuseport(const struct held_socket *sockets, int count)
 		getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, &len);
 		close(fd);
 		if (!reuseport)
-			return fail("socket %d of process %d (%s) has no SO_REUSEPORT: have the server set "
-				    "it before bind() (nginx: listen ... reuseport)", sockets[i].fd,
-				    sockets[i].pid, sockets[i].comm);
+			return fail("socket %d of process %d (%s) has no SO_REUSEPORT: have the "
+				    "server set it before bind() (nginx: listen ... reuseport)",
+				    sockets[i].fd, sockets[i].pid, sockets[i].comm);
 	}
 	return 0;
 }
@@ -88,7 +89,8 @@ int server_wait(const struct service *service, pid_t pid, const char *who, __u32
 	char text[64];
 
 	if (!wanted)
-		wanted = generation_read(service, service->now.current, &current) ? 1 : current.slots;
+		wanted = generation_read(service, service->now.current, &current) ? 1 :
+										    current.slots;
 	for (;;) {
 		if (is_over && is_over())
 			return -1;
@@ -106,11 +108,11 @@ int server_wait(const struct service *service, pid_t pid, const char *who, __u32
 		if (!is_over && kill(pid, 0) && errno == ESRCH)
 			return fail("%s has ended before it had its sockets", who);
 		if (now_ms() >= end)
-			return fail("%s has %d of %u sockets at %s %s after %.1f s: %s", who, count, wanted,
-				    protocol_name(service->config.protocol),
+			return fail("%s has %d of %u sockets at %s %s after %.1f s: %s", who, count,
+				    wanted, protocol_name(service->config.protocol),
 				    format_endpoint(&service->endpoint, text), timeout / 1e3,
 				    count ? "if these are all, say so with --wait" :
-				    "does it bind and listen there, with SO_REUSEPORT?");
+					    "does it bind and listen there, with SO_REUSEPORT?");
 		progress("waiting for the sockets of %s: %d of %u", who, count, wanted);
 		sleep_ms(count >= (int)wanted ? 20 : 50);
 	}

@@ -12,9 +12,9 @@ int server_sockets(const struct service *service, pid_t pid, struct held_socket 
 int check_reuseport(const struct held_socket *sockets, int count);
 const char *protocol_name(__u32 protocol);
 
-/* Wait until @pid, which messages call @who, has as many sockets that are new as the current generation (or @wanted).
- * @is_over, if there is one, says why there is no sense in waiting any longer.
- * Return their number.
+/* Wait until @pid, which messages call @who, has as many sockets that are new as the
+ * current generation began with (or @wanted). @is_over, if there is one, says why there
+ * is no sense in waiting any longer. Return their number.
  */
 int server_wait(const struct service *service, pid_t pid, const char *who, __u32 wanted,
 		__u64 timeout, struct held_socket **list, __u32 *elsewhere, bool (*is_over)(void));

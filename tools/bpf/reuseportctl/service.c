@@ -35,10 +35,10 @@
 #include "reuseportctl.skel.h"
 
 #ifndef SO_ATTACH_REUSEPORT_EBPF
-#define SO_ATTACH_REUSEPORT_EBPF	52
+#define SO_ATTACH_REUSEPORT_EBPF 52
 #endif
 #ifndef SO_DETACH_REUSEPORT_BPF
-#define SO_DETACH_REUSEPORT_BPF		68
+#define SO_DETACH_REUSEPORT_BPF 68
 #endif
 
 static const char *const pins[] = {
@@ -69,8 +69,7 @@ int need_privileges(void)
 	if (syscall(SYS_capget, &head, data))
 		return fail("cannot tell what this process may do (%s)", strerror(errno));
 	for (i = 0; i < ARRAY_SIZE(needed); i++)
-		if (!(data[needed[i].capability / 32].effective &
-		      1U << needed[i].capability % 32))
+		if (!(data[needed[i].capability / 32].effective & 1U << needed[i].capability % 32))
 			return fail("this needs %s: run it as root", needed[i].name);
 	return 0;
 }
@@ -81,7 +80,8 @@ int need_bpffs(void)
 
 	if (!statfs("/sys/fs/bpf", &fs) && fs.f_type == BPF_FS_MAGIC)
 		return 0;
-	return fail("no bpffs on /sys/fs/bpf, where services are kept: mount -t bpf bpf /sys/fs/bpf");
+	return fail("no bpffs on /sys/fs/bpf, where services are kept: mount -t bpf none "
+		    "/sys/fs/bpf");
 }
 
 int need_netns(const struct service *service)
@@ -89,13 +89,15 @@ int need_netns(const struct service *service)
 	if (process_netns("self") == service->config.netns)
 		return 0;
 	return fail("service %s is in another network namespace (%llu): run this there, with "
-		    "nsenter --net=/proc/PID/ns/net reuseportctl ..., PID being one of its processes",
+		    "nsenter --net=/proc/PID/ns/net reuseportctl ..., PID being one of its "
+		    "processes",
 		    service->name, service->config.netns);
 }
 
 int need_name(const char *name)
 {
-	size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+	size_t len =
+		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
 
 	if (len && len <= NAME_LEN && !name[len])
 		return 0;
@@ -184,8 +186,8 @@ void service_unlock(struct service *service)
 static int open_pins(struct service *service)
 {
 	int *const fds[] = {
-		&service->program, &service->generations, &service->about, &service->state,
-		&service->counters, &service->flows,
+		&service->program, &service->generations, &service->about,
+		&service->state,   &service->counters,	  &service->flows,
 	};
 	__u32 zero = 0;
 	unsigned int i;
@@ -217,8 +219,13 @@ static int open_pins(struct service *service)
 static void blank(struct service *service, const char *name)
 {
 	*service = (struct service){
-		.dir = -1, .program = -1, .generations = -1, .about = -1, .state = -1,
-		.counters = -1, .flows = -1,
+		.dir = -1,
+		.program = -1,
+		.generations = -1,
+		.about = -1,
+		.state = -1,
+		.counters = -1,
+		.flows = -1,
 	};
 	snprintf(service->name, sizeof(service->name), "%s", name);
 }
@@ -243,12 +250,13 @@ int service_open(struct service *service, const char *name, bool with_lock)
 	service->dir = open(pin_path(name, ""), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (service->dir < 0)
 		return fail("there is no service %s: make it with reuseportctl attach; "
-			    "reuseportctl show lists those there are", name);
+			    "reuseportctl show lists those there are",
+			    name);
 	if (open_pins(service)) {
 		service_close(service);
 		return fail("service %s is not whole: a pin in " PIN_ROOT "/%s is missing, or of "
-			    "another version (%s). reuseportctl detach %s removes it", name, name,
-			    strerror(errno), name);
+			    "another version (%s). reuseportctl detach %s removes it",
+			    name, name, strerror(errno), name);
 	}
 	if (with_lock && service_lock(service)) {
 		service_close(service);
@@ -260,8 +268,8 @@ int service_open(struct service *service, const char *name, bool with_lock)
 void service_close(struct service *service)
 {
 	int *const fds[] = {
-		&service->program, &service->generations, &service->about, &service->state,
-		&service->counters, &service->flows, &service->dir,
+		&service->program,  &service->generations, &service->about, &service->state,
+		&service->counters, &service->flows,	   &service->dir,
 	};
 	unsigned int i;
 
@@ -277,7 +285,7 @@ static int compare_names(const struct dirent **a, const struct dirent **b)
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-int for_each_service(int (*visit)(const char *name, void *arg), void *arg)
+int visit_services(service_visit visit, void *arg)
 {
 	struct dirent **names;
 	int count, i, err = 0;
@@ -299,13 +307,15 @@ bool probe_migration(void)
 {
 	/* r0 = ctx->migrating_sk != NULL: other kernels refuse to load this */
 	const struct bpf_insn code[] = {
-		{ .code = BPF_LDX | BPF_MEM | BPF_DW, .dst_reg = 1, .src_reg = 1,
+		{ .code = BPF_LDX | BPF_MEM | BPF_DW,
+		  .dst_reg = 1,
+		  .src_reg = 1,
 		  .off = offsetof(struct sk_reuseport_md, migrating_sk) },
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 1 },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
 	LIBBPF_OPTS(bpf_prog_load_opts, opts,
-		.expected_attach_type = BPF_SK_REUSEPORT_SELECT_OR_MIGRATE);
+		    .expected_attach_type = BPF_SK_REUSEPORT_SELECT_OR_MIGRATE);
 	int fd;
 
 	fd = bpf_prog_load(BPF_PROG_TYPE_SK_REUSEPORT, "probe", "GPL", code, ARRAY_SIZE(code),
@@ -322,8 +332,8 @@ int service_steer(const struct service *service, int fd)
 			sizeof(service->program)))
 		return 0;
 	if (errno == EINVAL)
-		return fail("the socket is in no SO_REUSEPORT group: the server has to set SO_REUSEPORT "
-			    "before bind()");
+		return fail("the socket is in no SO_REUSEPORT group: the server has to set "
+			    "SO_REUSEPORT before bind()");
 	return fail("cannot put the program on the group (%s)", strerror(errno));
 }
 
@@ -347,13 +357,13 @@ static int stop_steering(const struct service *service)
 		unseen |= sockets[i].about.uid == service->config.uid;
 	free(sockets);
 	if (fd < 0 && unseen)
-		return fail("the processes that have the sockets of service %s cannot be seen from here: "
-			    "run this in their PID namespace, or that of the host", service->name);
+		return fail("the processes that have the sockets of service %s cannot be seen from "
+			    "here: run this in their PID namespace, or that of the host",
+			    service->name);
 	if (fd < 0)
 		/* the group is gone, and its program with it */
 		return 0;
-	err = setsockopt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &nothing,
-			 sizeof(nothing));
+	err = setsockopt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &nothing, sizeof(nothing));
 	if (err && errno != ENOENT)
 		err = fail("cannot take the program off the group (%s)", strerror(errno));
 	else
@@ -422,8 +432,9 @@ static int make_room(const char *name)
 		lives = !open_pins(&service) && has_sockets(&service);
 		service_close(&service);
 		if (lives)
-			return fail("there is a service %s already: switch it to another process with "
-				    "reuseportctl switch %s --pid PID, or detach it first", name, name);
+			return fail("there is a service %s already: switch it to another process "
+				    "with reuseportctl switch %s --pid PID, or detach it first",
+				    name, name);
 		say("service %s was left behind, without a socket: making it anew", name);
 		if (!dry_run && finish_removal(name))
 			return -1;
@@ -440,8 +451,8 @@ static int make_room(const char *name)
 static int pin_all(struct reuseportctl_bpf *skel, struct bpf_program *program, const char *name)
 {
 	const struct bpf_map *const maps[] = {
-		skel->maps.generations, skel->maps.about, skel->maps.state, skel->maps.counters,
-		skel->maps.flows, skel->maps.service,
+		skel->maps.generations, skel->maps.about, skel->maps.state,
+		skel->maps.counters,	skel->maps.flows, skel->maps.service,
 	};
 	unsigned int i;
 
@@ -474,7 +485,8 @@ static int load(const char *name, const struct service_config *config, __u32 flo
 	bpf_map__set_max_entries(skel->maps.flows, flows);
 	if (reuseportctl_bpf__load(skel))
 		fail("cannot load the program (%s): it needs Linux 5.10 with CONFIG_BPF_SYSCALL; "
-		     "reuseportctl probe says more, REUSEPORTCTL_DEBUG=1 why", strerror(errno));
+		     "reuseportctl probe says more, REUSEPORTCTL_DEBUG=1 why",
+		     strerror(errno));
 	else if (bpf_map_update_elem(bpf_map__fd(skel->maps.service), &zero, config, BPF_ANY))
 		fail("cannot describe service %s (%s)", name, strerror(errno));
 	else
@@ -483,8 +495,8 @@ static int load(const char *name, const struct service_config *config, __u32 flo
 	return err;
 }
 
-int service_create(struct service *service, const char *name,
-		   const struct service_config *config, __u32 flows)
+int service_create(struct service *service, const char *name, const struct service_config *config,
+		   __u32 flows)
 {
 	char unfinished[NAME_LEN + 8];
 
@@ -542,7 +554,8 @@ int service_remove(const char *name)
 	strcpy(to, pin_path(discarded, ""));
 	leftover = !access(to, F_OK) || !access(pin_path(unfinished, ""), F_OK);
 	if (!leftover && access(from, F_OK))
-		return fail("there is no service %s: reuseportctl show lists those there are", name);
+		return fail("there is no service %s: reuseportctl show lists those there are",
+			    name);
 	if (dry_run)
 		return 0;
 

@@ -47,7 +47,8 @@ int need_bpffs(void);
 int need_netns(const struct service *service);
 
 /* Call @visit for each name under PIN_ROOT, in order. */
-int for_each_service(int (*visit)(const char *name, void *arg), void *arg);
+typedef int (*service_visit)(const char *name, void *arg);
+int visit_services(service_visit visit, void *arg);
 bool is_leftover(const char *name);
 
 /* Can the kernel ask a program where a waiting connection shall go? */

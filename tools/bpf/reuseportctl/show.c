@@ -16,7 +16,7 @@
 struct slot {
 	__u32 number;
 	__u64 cookie;
-	const struct held_socket *socket;	/* NULL: it was closed a moment ago */
+	const struct held_socket *socket; /* NULL: it was closed a moment ago */
 	struct counter counter;
 };
 
@@ -30,13 +30,13 @@ struct view {
 	struct service service;
 	struct held_socket *sockets;
 	int nr_sockets;
-	bool here;		/* its network namespace is ours */
+	bool here; /* its network namespace is ours */
 	struct generation_view *generations;
 	int nr_generations;
-	int nr_outside;		/* sockets of no generation */
-	pid_t outside_pid;	/* of one of them */
+	int nr_outside; /* sockets of no generation */
+	pid_t outside_pid; /* of one of them */
 	char outside_comm[16];
-	int program;		/* as group_program(); 2: not ours */
+	int program; /* as group_program(); 2: not ours */
 };
 
 static const struct held_socket *find(const struct view *view, __u64 cookie)
@@ -118,7 +118,8 @@ static int look(struct view *view, const char *name)
 			continue;
 		if (!view->nr_outside++) {
 			view->outside_pid = view->sockets[i].pid;
-			memcpy(view->outside_comm, view->sockets[i].comm, sizeof(view->outside_comm));
+			memcpy(view->outside_comm, view->sockets[i].comm,
+			       sizeof(view->outside_comm));
 		}
 	}
 	return 0;
@@ -243,21 +244,24 @@ static void print_text(const struct view *view)
 		       generation->about.comm, generation->about.pid, generation->count,
 		       generation->about.slots, when);
 		if (generation->count)
-			printf("    %4s  %8s  %-20s  %7s  %5s  %9s  %9s\n", "slot", "cookie", "process",
-			       "queue", "drops", "packets", "new flows");
+			printf("    %4s  %8s  %-20s  %7s  %5s  %9s  %9s\n", "slot", "cookie",
+			       "process", "queue", "drops", "packets", "new flows");
 		for (i = 0; i < generation->count; i++)
 			print_slot(&generation->slots[i]);
 	}
 	if (view->program == 0)
-		printf("  The group has no program: the kernel spreads by hash. A switch puts it back.\n");
+		printf("  The group has no program: the kernel spreads by hash. A switch puts it "
+		       "back.\n");
 	else if (view->program == 2)
 		printf("  The group has a program of somebody else: nothing here has a say.\n");
 	if (view->nr_outside)
-		printf("  %d socket%s of no generation, as of %s(%d): nothing goes there until a switch.\n",
+		printf("  %d socket%s of no generation, as of %s(%d): nothing goes there until a "
+		       "switch.\n",
 		       view->nr_outside, view->nr_outside == 1 ? "" : "s",
 		       *view->outside_comm ? view->outside_comm : "?", view->outside_pid);
 	if (!view->nr_generations || (view->here && !view->nr_sockets))
-		printf("  Left behind: its sockets are all closed. attach makes it anew, detach removes it.\n");
+		printf("  Left behind: its sockets are all closed. attach makes it anew, detach "
+		       "removes it.\n");
 }
 
 static int show_leftover(const char *name)
@@ -272,7 +276,8 @@ static int show_leftover(const char *name)
 		jsonw_string_field(json, "left_over_by", removed ? "detach" : "attach");
 		jsonw_end_object(json);
 	} else {
-		printf("%s  left over by %s that was killed; detach removes it, attach makes it anew\n",
+		printf("%s  left over by %s that was killed; detach removes it, attach makes it "
+		       "anew\n",
 		       plain, removed ? "a detach" : "an attach");
 	}
 	return 0;
@@ -305,7 +310,7 @@ static int show(const char *name)
 		return show_one(name, NULL);
 	if (json)
 		jsonw_start_array(json);
-	err = for_each_service(show_one, NULL);
+	err = visit_services(show_one, NULL);
 	if (json && !err)
 		jsonw_end_array(json);
 	return err;
@@ -373,7 +378,9 @@ int do_flows(struct arguments *args)
 		return -1;
 	if (service.config.steering.mode != UDP_FLOW) {
 		service_close(&service);
-		return fail("service %s keeps no flows: it was not attached with udp and --udp flow", name);
+		return fail("service %s keeps no flows: it was not attached with udp and --udp "
+			    "flow",
+			    name);
 	}
 	if (json)
 		jsonw_start_array(json);
@@ -425,14 +432,16 @@ static void print_metric(const struct view *view, unsigned int which)
 			const struct slot *slot = &generation->slots[i];
 			const struct held_socket *socket = slot->socket;
 			const __u64 values[] = {
-				socket ? socket->about.queue : 0, socket ? socket->about.drops : 0,
-				slot->counter.packets, slot->counter.flows,
+				socket ? socket->about.queue : 0,
+				socket ? socket->about.drops : 0,
+				slot->counter.packets,
+				slot->counter.flows,
 			};
 
 			if (which < 4 && !socket)
 				continue;
-			printf("%s{service=\"%s\",generation=\"%u\",slot=\"%u\"} %llu\n", metric, service,
-			       number, slot->number, values[which - 2]);
+			printf("%s{service=\"%s\",generation=\"%u\",slot=\"%u\"} %llu\n", metric,
+			       service, number, slot->number, values[which - 2]);
 		}
 	}
 }
@@ -467,7 +476,7 @@ int do_metrics(struct arguments *args)
 		return -1;
 	if (json)
 		return fail("metrics prints what Prometheus reads; show has JSON");
-	err = for_each_service(add_view, &views);
+	err = visit_services(add_view, &views);
 	for (m = 0; m < ARRAY_SIZE(metrics) && !err; m++) {
 		printf("# HELP %s %s\n# TYPE %s %s\n", metrics[m].name, metrics[m].help,
 		       metrics[m].name, metrics[m].type);

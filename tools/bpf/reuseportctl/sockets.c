@@ -143,11 +143,14 @@ int take_socket(const struct held_socket *held)
 	close(pidfd);
 	if (fd < 0 && errno == EPERM)
 		return fail("may not take socket %d of process %d: it needs CAP_SYS_PTRACE (run as "
-			    "root; a container may forbid pidfd_getfd)", held->fd, held->pid);
+			    "root; a container may forbid pidfd_getfd)",
+			    held->fd, held->pid);
 	if (fd < 0 && errno == ENOSYS)
-		return fail("this kernel has no pidfd_getfd(): it needs Linux 5.6, and 5.10 for the rest");
+		return fail("this kernel has no pidfd_getfd(): it needs Linux 5.6, and 5.10 for "
+			    "the rest");
 	if (fd < 0)
-		return fail("cannot take socket %d of process %d (%s): did it just close it? Try again",
+		return fail("cannot take socket %d of process %d (%s): did it just close it? Try "
+			    "again",
 			    held->fd, held->pid, strerror(errno));
 	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) || cookie != held->about.cookie) {
 		close(fd);

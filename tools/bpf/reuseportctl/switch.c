@@ -64,13 +64,15 @@ int do_rollback(struct arguments *args)
 
 	if (take_name(args, &name) || nothing_left(args) || service_open(&service, name, true))
 		return -1;
-	for (number = service.now.current - 1; number + PLACES > service.now.newest && number; number--)
+	for (number = service.now.current - 1; number + PLACES > service.now.newest && number;
+	     number--)
 		if (generation_live(&service, number))
 			break;
 	if (!number || generation_read(&service, number, &about) ||
 	    !generation_live(&service, number))
-		err = fail("service %s has no generation before %u that still has sockets: start the old "
-			   "server again and switch to it", name, service.now.current);
+		err = fail("service %s has no generation before %u that still has sockets: start "
+			   "the old server again and switch to it",
+			   name, service.now.current);
 	else if (!dry_run)
 		err = generation_switch(&service, number);
 	if (!err)

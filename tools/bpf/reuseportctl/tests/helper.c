@@ -4,15 +4,16 @@
  * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-i] [-n] [-x] tcp|udp ADDR PORT NAME
  *	A server: WORKERS processes (4) of SOCKETS sockets (1) each, that answer whatever
  *	comes with NAME. -d: binds after so long. -n: without SO_REUSEPORT. -u: as that
- *	user. -i: answers with NAME and the worker's number, from 0. -x: exits as soon as it has its sockets. SIGTERM ends it: workers serve what
- *	waits, close, and exit.
+ *	user. -i: answers with NAME and the worker's number, from 0. -x: exits as soon as
+ *	it has its sockets. SIGTERM ends it: workers serve what waits, close, and exit.
  *
  * helper both ADDR PORT NAME
  *	Two such servers in one, of TCP and of UDP.
  *
  * helper load [-c COUNT] [-f FLOWS] [-p PAUSE_MS] [-q HEX] tcp|udp ADDR PORT
- *	A client, whose question over UDP is HEX, or one byte: FLOWS sockets (1) ask COUNT times (1) each; with TCP each question is a
- *	connection. At the end, or on SIGTERM, prints who answered how often, then
+ *	A client, whose question over UDP is HEX, or one byte: FLOWS sockets (1) ask COUNT
+ *	times (1) each; with TCP each question is a connection. At the end, or on SIGTERM,
+ *	prints who answered how often, then
  *		failed N	no answer, or an error
  *		moved N		flows that more than one NAME has answered
  *
@@ -160,17 +161,29 @@ static int serve(int argc, char **argv)
 
 	while ((option = getopt(argc, argv, "w:s:d:u:inx")) > 0) {
 		switch (option) {
-		case 'w': workers = atoi(optarg); break;
-		case 's': sockets = atoi(optarg); break;
-		case 'd': delay = atoi(optarg); break;
+		case 'w':
+			workers = atoi(optarg);
+			break;
+		case 's':
+			sockets = atoi(optarg);
+			break;
+		case 'd':
+			delay = atoi(optarg);
+			break;
 		case 'u':
 			if (setresuid(atoi(optarg), atoi(optarg), atoi(optarg)))
 				die("setresuid");
 			prctl(PR_SET_DUMPABLE, 1);
 			break;
-		case 'i': numbered = true; break;
-		case 'n': reuseport = false; break;
-		case 'x': leave = true; break;
+		case 'i':
+			numbered = true;
+			break;
+		case 'n':
+			reuseport = false;
+			break;
+		case 'x':
+			leave = true;
+			break;
 		default: return 2;
 		}
 	}
@@ -281,10 +294,18 @@ static int load(int argc, char **argv)
 
 	while ((option = getopt(argc, argv, "c:f:p:q:")) > 0) {
 		switch (option) {
-		case 'c': count = atoi(optarg); break;
-		case 'f': flows = atoi(optarg); break;
-		case 'p': pause_ms = atoi(optarg); break;
-		case 'q': parse_question(optarg); break;
+		case 'c':
+			count = atoi(optarg);
+			break;
+		case 'f':
+			flows = atoi(optarg);
+			break;
+		case 'p':
+			pause_ms = atoi(optarg);
+			break;
+		case 'q':
+			parse_question(optarg);
+			break;
 		default: return 2;
 		}
 	}
@@ -404,8 +425,8 @@ int main(int argc, char **argv)
 		const char *name;
 		int (*run)(int argc, char **argv);
 	} parts[] = {
-		{ "serve", serve }, { "both", both }, { "load", load }, { "killat", killat }, { "filter", filter },
-		{ "hold", hold },
+		{ "serve", serve },   { "both", both },	    { "load", load },
+		{ "killat", killat }, { "filter", filter }, { "hold", hold },
 	};
 	unsigned int i;
 
