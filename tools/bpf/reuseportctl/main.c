@@ -205,19 +205,27 @@ void sleep_ms(unsigned int ms)
 static int do_help(struct arguments *args)
 {
 	(void)args;
-	printf("Usage: reuseportctl [OPTIONS] COMMAND\n"
-	       "       reuseportctl attach   NAME tcp|udp ADDR:PORT --pid PID\n"
-	       "                             [--udp flow|none|id:OFFSET:LEN] [--flows NUMBER]\n"
-	       "                             [--slots NUMBER] [--force]\n"
-	       "       reuseportctl switch   NAME --pid PID [--wait SOCKETS] [--timeout T] "
-	       "[--force]\n       reuseportctl drain    NAME [--generation G] [--idle 30s] "
-	       "[--timeout T]\n                             [--kill SIGNAL]\n       reuseportctl "
-	       "restart  NAME [--old PID] [--wait SOCKETS] [--idle "
-	       "T]\n                             [--timeout T] [--kill SIGNAL] -- "
-	       "COMMAND...\n       reuseportctl rollback NAME\n       reuseportctl show     [NAME] "
-	       "[--watch]\n       reuseportctl flows    NAME\n       reuseportctl metrics\n       "
-	       "reuseportctl detach   NAME\n       reuseportctl { probe | version | help "
-	       "}\n\n       OPTIONS := { -j|--json [-p|--pretty] | -n|--dry-run }\n");
+	fputs("Usage: reuseportctl [OPTIONS] COMMAND\n"
+	      "       reuseportctl attach   NAME tcp|udp ADDR:PORT --pid PID\n"
+	      "                             [--udp flow|none|id:OFFSET:LEN] [--flows NUMBER]\n"
+	      "                             [--slots NUMBER] [--force]\n"
+	      "       reuseportctl switch   NAME --pid PID [--wait SOCKETS] [--settle T]\n"
+	      "                             [--timeout T] [--force]\n"
+	      "       reuseportctl drain    NAME [--generation G] [--idle T] [--timeout T]\n"
+	      "                             [--kill SIGNAL]\n"
+	      "       reuseportctl restart  NAME... [--old PID] [--wait SOCKETS] [--settle T]\n"
+	      "                             [--idle T] [--timeout T] [--kill SIGNAL]\n"
+	      "                             -- COMMAND...\n"
+	      "       reuseportctl rollback NAME\n"
+	      "       reuseportctl show     [NAME] [--watch]\n"
+	      "       reuseportctl flows    NAME\n"
+	      "       reuseportctl metrics\n"
+	      "       reuseportctl detach   NAME\n"
+	      "       reuseportctl { probe | version | help }\n"
+	      "\n"
+	      "       T := 30s, 500ms, 2m\n"
+	      "       OPTIONS := { -j|--json [-p|--pretty] | -n|--dry-run }\n",
+	      stdout);
 	return 0;
 }
 

@@ -176,6 +176,7 @@ struct plan {
 	int signal;
 	__u64 idle;
 	__u64 timeout;
+	__u64 settle;
 };
 
 /* One of the services that the server has. */
@@ -203,7 +204,7 @@ static int find_new_sockets(struct part *parts, const struct plan *plan)
 				    "there is nothing to switch",
 				    plan->command[0], elsewhere);
 	}
-	return 0;
+	return server_settle(getpid(), plan->command[0], plan->settle, has_failed);
 }
 
 /* All or none. */
@@ -299,6 +300,7 @@ static int parse(struct arguments *args, struct plan *plan)
 	    take_number(args, "--wait", &plan->wanted, MAX_SLOTS) ||
 	    take_duration(args, "--idle", &plan->idle) ||
 	    take_duration(args, "--timeout", &plan->timeout) ||
+	    take_duration(args, "--settle", &plan->settle) ||
 	    take_option(args, "--kill", &kill_by))
 		return -1;
 	do {

@@ -118,6 +118,22 @@ int server_wait(const struct service *service, pid_t pid, const char *who, __u32
 	}
 }
 
+int server_settle(pid_t pid, const char *who, __u64 settle, bool (*is_over)(void))
+{
+	__u64 end = now_ms() + settle;
+
+	while (now_ms() < end) {
+		if (is_over && is_over())
+			return -1;
+		if (!is_over && kill(pid, 0) && errno == ESRCH)
+			return fail("%s has ended before it was switched to", who);
+		progress("%s has its sockets, and %.1f s more to settle", who,
+			 (end - now_ms()) / 1e3);
+		sleep_ms(20);
+	}
+	return 0;
+}
+
 int server_prepare(struct service *service, const struct held_socket *sockets, int count,
 		   const struct process *server, bool force, __u32 *number)
 {

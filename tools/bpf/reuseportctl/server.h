@@ -18,6 +18,8 @@ const char *protocol_name(__u32 protocol);
  */
 int server_wait(const struct service *service, pid_t pid, const char *who, __u32 wanted,
 		__u64 timeout, struct held_socket **list, __u32 *elsewhere, bool (*is_over)(void));
+/* Give it @settle ms more, in which it may read its data. */
+int server_settle(pid_t pid, const char *who, __u64 settle, bool (*is_over)(void));
 /* Make a generation of them, with the lock held; generation_switch() comes next. */
 int server_prepare(struct service *service, const struct held_socket *sockets, int count,
 		   const struct process *server, bool force, __u32 *number);

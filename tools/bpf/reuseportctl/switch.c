@@ -10,7 +10,7 @@ int do_switch(struct arguments *args)
 	struct held_socket *sockets = NULL;
 	struct process process;
 	struct service service;
-	__u64 timeout = 30000;
+	__u64 timeout = 30000, settle = 0;
 	const char *name;
 	char who[32];
 	bool force;
@@ -19,7 +19,8 @@ int do_switch(struct arguments *args)
 	force = take_flag(args, "--force");
 	if (take_name(args, &name) || take_number(args, "--pid", &pid, INT32_MAX) ||
 	    take_number(args, "--wait", &wanted, MAX_SLOTS) ||
-	    take_duration(args, "--timeout", &timeout) || nothing_left(args))
+	    take_duration(args, "--timeout", &timeout) ||
+	    take_duration(args, "--settle", &settle) || nothing_left(args))
 		return -1;
 	if (!pid)
 		return fail("to which server? Say --pid PID, its main process");
@@ -31,7 +32,7 @@ int do_switch(struct arguments *args)
 
 	snprintf(who, sizeof(who), "%s(%u)", process.comm, pid);
 	count = server_wait(&service, pid, who, wanted, timeout, &sockets, &elsewhere, NULL);
-	if (count < 0) {
+	if (count < 0 || server_settle(pid, who, settle, NULL)) {
 		err = -1;
 	} else if (dry_run) {
 		number = count ? service.now.newest + 1 : elsewhere;
