@@ -18,6 +18,11 @@ demo: tests ours/um ## watch a server restart without losing a packet (6 minutes
 	@harness/boot -t 300 -o build/demo ours/um /demo/run
 	@harness/demo/plot build/demo
 
+.PHONY: demo-servers
+demo-servers: tests ours/um ## restart haproxy, nginx, nsd and ours 20 times under load, with reuseportctl and without (10 minutes)
+	@harness/servers/root
+	@harness/boot -t 1800 -m 2048 -f build/servers/root -o build/demo ours/um /servers/run
+
 .PHONY: check
 check: all-guests ## every test that fits: contract, KUnit, model, side by side with stock (22 minutes, then 2)
 	@harness/check harness/contract harness/kunit harness/model/check harness/differ/run harness/ctl
