@@ -13,12 +13,17 @@
 
 #include "server.h"
 
-#define STEP_MS 100
+/* How often to look. Looks count, not time alone: if the machine stalls, time goes by in
+ * which nobody could do anything, neither a peer nor the server.
+ */
+#define STEP_MS 50
+#define MAX_LOOKS 20
 
 struct backlog {
 	int live;
 	__u64 queued;
-	__u64 silent; /* ms since the last packet */
+	__u64 seen; /* CLOCK_MONOTONIC of the last packet, ns */
+	__u64 silent; /* ms since then */
 };
 
 static int read_backlog(struct service *service, __u32 number, struct backlog *backlog)
@@ -55,6 +60,7 @@ static int read_backlog(struct service *service, __u32 number, struct backlog *b
 			seen = counter.seen;
 	}
 	free(sockets);
+	backlog->seen = seen;
 	backlog->silent = now_ms() - seen / 1000000;
 	return 0;
 }
@@ -68,9 +74,12 @@ __u64 default_idle(const struct service *service)
 int server_drain(struct service *service, __u32 number, __u64 idle, __u64 timeout)
 {
 	const char *unit = service->config.protocol == IPPROTO_TCP ? "connections" : "bytes";
-	__u64 end = now_ms() + timeout;
+	__u64 end = now_ms() + timeout, seen = 0;
+	__u32 looks = idle / STEP_MS, quiet = 0;
 	struct backlog backlog;
-	int empty = 0;
+
+	if (looks > MAX_LOOKS)
+		looks = MAX_LOOKS;
 
 	for (;;) {
 		if (read_backlog(service, number, &backlog))
@@ -81,9 +90,10 @@ int server_drain(struct service *service, __u32 number, __u64 idle, __u64 timeou
 				    number, service->name);
 		if (!backlog.live)
 			return 0;
-		/* twice: a handshake may have ended in between */
-		empty = backlog.queued || backlog.silent < idle ? 0 : empty + 1;
-		if (empty == 2)
+		quiet = backlog.queued || backlog.seen != seen ? 0 : quiet + 1;
+		seen = backlog.seen;
+		/* at least twice: a handshake may have ended in between */
+		if (quiet > looks && quiet > 1 && backlog.silent >= idle)
 			return 0;
 		if (now_ms() >= end)
 			return fail("generation %u of service %s is not silent after %.1f s: %llu "

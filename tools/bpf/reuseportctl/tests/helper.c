@@ -51,7 +51,7 @@
 } while (0)
 
 #define MAX_SOCKETS	2048
-#define PATIENCE_MS	5000
+#define PATIENCE_S	30
 
 static volatile sig_atomic_t term;
 
@@ -270,7 +270,7 @@ static void tally(const char *name)
 
 static bool ask(const struct target *target, int fd, char *text, size_t size)
 {
-	struct timeval patience = { PATIENCE_MS / 1000, 0 };
+	struct timeval patience = { PATIENCE_S, 0 };
 	ssize_t len;
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
