@@ -24,8 +24,28 @@ demo-servers: tests ours/um ## restart haproxy, nginx, nsd and ours 20 times und
 	@harness/boot -t 1800 -m 2048 -f build/servers/root -o build/demo ours/um /servers/run
 
 .PHONY: check
+<<<<<<< HEAD
 check: all-guests ## every test that fits: contract, KUnit, model, side by side with stock (22 minutes, then 2)
 	@harness/check harness/contract harness/kunit harness/model/check harness/differ/run harness/ctl
+=======
+check: all-guests ours/debug ours/bench ## every test that fits into half an hour (afterwards: 8 minutes)
+	@harness/check $(CHECKS)
+
+.PHONY: check-deep
+check-deep: all-guests ours/debug ours/kcsan ours/rt ours/qemu ours/um-kunit bench-kernels ## every test there is (a day's work: 4 hours)
+	@harness/setup qemu source
+	@harness/check $(CHECKS) $(DEEP_CHECKS)
+
+CHECKS = harness/contract harness/kunit harness/model/check harness/differ/run \
+	'harness/check-smp debug' harness/bench/guard harness/check-docs harness/check-bpftool
+DEEP_CHECKS = 'harness/check-smp kcsan' 'harness/check-smp rt' \
+	'harness/check-smp qemu --ops 5000000' 'harness/differ/run --long' \
+	harness/coverage harness/mutants/run harness/check-source
+
+.PHONY: smp
+smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, qemu, kcsan or rt)
+	@harness/check-smp $(or $(SMP),debug)
+>>>>>>> main
 
 .PHONY: differ
 differ: trees ## make 100,000 calls on stock and on ours and compare (1 minute; DIFFER=--long: 10)
@@ -43,7 +63,8 @@ bench: bench-kernels ## count instructions beside stock, with the figures to rea
 	@harness/bench/run
 
 .PHONY: bench-guard
-bench-guard: bench-kernels ## did a change make the map dearer? (the exact figures alone, 1 minute)
+bench-guard: ours/bench ## did a change make the map dearer? (the exact figures alone, 1 minute)
+	@harness/initramfs
 	@harness/bench/guard
 
 .PHONY: bench-kernels
@@ -96,6 +117,7 @@ KERNELS := $(foreach c,$(patsubst harness/configs/%.config,%,$(wildcard harness/
 	$(addsuffix /$(c),stock stripped ours))
 .PHONY: $(KERNELS)
 $(KERNELS): trees
+	@case $@ in */um*) ;; *) harness/setup qemu ;; esac
 	@harness/build $@
 
 .PHONY: all-guests
