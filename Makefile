@@ -22,6 +22,7 @@ demo: tests ours/um ## watch a server restart without losing a packet (6 minutes
 demo-servers: tests ours/um ## restart haproxy, nginx, nsd and ours 20 times under load, with reuseportctl and without (10 minutes)
 	@harness/servers/root
 	@harness/boot -t 1800 -m 2048 -f build/servers/root -o build/demo ours/um /servers/run
+	@harness/servers/plot build/demo
 
 .PHONY: check
 <<<<<<< HEAD
