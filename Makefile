@@ -18,7 +18,17 @@ demo: tests ours/um ## watch a server restart without losing a packet (6 minutes
 	@harness/boot -t 300 -o build/demo ours/um /demo/run
 	@harness/demo/plot build/demo
 
+.PHONY: demo-servers
+demo-servers: tests ours/um ## restart haproxy, nginx, nsd and ours 20 times under load, with reuseportctl and without (10 minutes)
+	@harness/servers/root
+	@harness/boot -t 1800 -m 2048 -f build/servers/root -o build/demo ours/um /servers/run
+	@harness/servers/plot build/demo
+
 .PHONY: check
+<<<<<<< HEAD
+check: all-guests ## every test that fits: contract, KUnit, model, side by side with stock (22 minutes, then 2)
+	@harness/check harness/contract harness/kunit harness/model/check harness/differ/run harness/ctl
+=======
 check: all-guests ours/debug ours/bench ## every test that fits into half an hour (afterwards: 8 minutes)
 	@harness/check $(CHECKS)
 
@@ -36,6 +46,7 @@ DEEP_CHECKS = 'harness/check-smp kcsan' 'harness/check-smp rt' \
 .PHONY: smp
 smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, qemu, kcsan or rt)
 	@harness/check-smp $(or $(SMP),debug)
+>>>>>>> main
 
 .PHONY: differ
 differ: trees ## make 100,000 calls on stock and on ours and compare (1 minute; DIFFER=--long: 10)
@@ -43,6 +54,10 @@ differ: trees ## make 100,000 calls on stock and on ours and compare (1 minute; 
 	@harness/build ours/um
 	@harness/initramfs
 	@harness/differ/run $(DIFFER)
+
+.PHONY: ctl
+ctl: all-guests ## test reuseportctl on our kernel and on stock (2 minutes; STEP=1 kills it at every system call: 20)
+	@harness/ctl
 
 .PHONY: bench
 bench: bench-kernels ## count instructions beside stock, with the figures to reach (25 minutes, then 10)
