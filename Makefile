@@ -78,7 +78,7 @@ mutants: tests ours/um-kunit ours/qemu ours/debug ## break our code in 50 ways, 
 	@harness/mutants/run
 
 .PHONY: upstream
-upstream: trees ## run upstream's own selftests, unmodified, on stock and on ours (20 minutes, then 8)
+upstream: trees ## run upstream's own selftests, unmodified, on stock and on ours (42 minutes on a busy machine, then 17)
 	@harness/setup qemu upstream
 	@harness/build stock/upstream
 	@harness/build ours/upstream
