@@ -25,28 +25,24 @@ demo-servers: tests ours/um ## restart haproxy, nginx, nsd and ours 20 times und
 	@harness/servers/plot build/demo
 
 .PHONY: check
-<<<<<<< HEAD
-check: all-guests ## every test that fits: contract, KUnit, model, side by side with stock (22 minutes, then 2)
-	@harness/check harness/contract harness/kunit harness/model/check harness/differ/run harness/ctl
-=======
 check: all-guests ours/debug ours/bench ## every test that fits into half an hour (afterwards: 8 minutes)
 	@harness/check $(CHECKS)
 
 .PHONY: check-deep
-check-deep: all-guests ours/debug ours/kcsan ours/rt ours/qemu ours/um-kunit bench-kernels ## every test there is (a day's work: 4 hours)
+check-deep: all-guests ours/debug ours/kcsan ours/rt ours/btf ours/um-kunit ours/um-gcov bench-kernels upstream-guest ## every test there is (a day's work: 4 hours)
 	@harness/setup qemu source
 	@harness/check $(CHECKS) $(DEEP_CHECKS)
 
 CHECKS = harness/contract harness/kunit harness/model/check harness/differ/run \
-	'harness/check-smp debug' harness/bench/guard harness/check-docs harness/check-bpftool
+	'harness/check-smp debug' harness/bench/guard 'harness/ctl ours/um' \
+	harness/check-docs harness/check-bpftool
 DEEP_CHECKS = 'harness/check-smp kcsan' 'harness/check-smp rt' \
-	'harness/check-smp qemu --ops 5000000' 'harness/differ/run --long' \
-	harness/coverage harness/mutants/run harness/check-source
+	'harness/check-smp btf --ops 5000000' 'harness/differ/run --long' harness/upstream/run \
+	harness/coverage harness/mutants/run 'harness/ctl stock/um' harness/check-source
 
 .PHONY: smp
-smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, qemu, kcsan or rt)
+smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, btf, kcsan or rt)
 	@harness/check-smp $(or $(SMP),debug)
->>>>>>> main
 
 .PHONY: differ
 differ: trees ## make 100,000 calls on stock and on ours and compare (1 minute; DIFFER=--long: 10)
@@ -89,8 +85,20 @@ model: setup ## check the model of slots and sockets in every state (1 minute)
 	@harness/model/check
 
 .PHONY: mutants
-mutants: tests ours/um-kunit ours/qemu ours/debug ## break our code in 50 ways, one at a time: who notices? (30 minutes)
+mutants: tests ours/um-kunit ours/btf ours/debug ## break our code in 50 ways, one at a time: who notices? (20 minutes, beside the kernels)
 	@harness/mutants/run
+
+.PHONY: upstream
+upstream: upstream-guest ## run upstream's own selftests, unmodified, on stock and on ours (20 minutes, then 8)
+	@harness/upstream/run
+
+.PHONY: upstream-guest
+upstream-guest: trees
+	@harness/setup qemu upstream
+	@harness/build stock/upstream
+	@harness/build ours/upstream
+	@harness/initramfs
+	@harness/upstream/build
 
 .PHONY: docs
 docs: trees ## build the map's page as HTML, with the BPF documentation around it (1 minute)
