@@ -52,7 +52,7 @@ differ: trees ## make 100,000 calls on stock and on ours and compare (1 minute; 
 	@harness/differ/run $(DIFFER)
 
 .PHONY: ctl
-ctl: all-guests ## test reuseportctl on our kernel and on stock (2 minutes; STEP=1 kills it at every system call: 20)
+ctl: all-guests ## test reuseportctl on our kernel and on stock (4 minutes; STEP=1 kills it at every system call: 20)
 	@harness/ctl
 
 .PHONY: bench
