@@ -66,6 +66,18 @@ docs: trees ## build the map's page as HTML, with the BPF documentation around i
 	@harness/setup docs
 	@harness/docs
 
+.PHONY: patch
+patch: trees ## the patch as a series to send: build/series/*.patch
+	@harness/series/split.py
+
+.PHONY: diff
+diff: trees ## the patch in one piece, for Linux as it is: build/reuseport_array-VERSION.diff
+	@harness/series/split.py diff
+
+.PHONY: check-series
+check-series: trees ## apply the series, build each step of it, read it (25 minutes, then 5)
+	@harness/series/check
+
 .PHONY: shell
 shell: tests ours/um ## a shell in a guest that runs our kernel
 	@harness/boot ours/um
