@@ -156,7 +156,7 @@ def series():
 def write_diff(repository, ours):
     final = dict.fromkeys(trees.strip.GONE)
     final.update((name, text.encode())
-                 for name, text in trees.strip.stripped_texts(trees.STOCK).items())
+                 for name, text in trees.strip.stripped_texts(trees.STOCK, trees.BASE).items())
     final.update(ours)
     stock = {name: trees.STOCK / name for name in final}
     repository.commit({name: path.read_bytes() if path.is_file() else None
@@ -175,8 +175,7 @@ def main():
         sys.exit(__doc__)
     if not trees.STRIPPED.is_dir():
         die("no trees; run: make trees")
-    ours = {name: path.read_bytes() if path.suffix != ".patch" else trees.patched(name, path)
-            for name, path in trees.our_files().items()}
+    ours = trees.our_texts()
     with tempfile.TemporaryDirectory() as directory:
         (write_diff if sys.argv[1:] else write_series)(Repository(directory), ours)
 
