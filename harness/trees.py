@@ -110,7 +110,7 @@ def lay_stock():
             die(f"{tarball} holds Linux {version(partial)}; this needs a {series}.y "
                 f"(other bases: {', '.join(bases())}, by BASE=)")
         for patch in patches:
-            done = run("patch", "-s", "-p1", "-d", partial, "-i", patch)
+            done = run("patch", "-s", "--no-backup-if-mismatch", "-p1", "-d", partial, "-i", patch)
             if done.returncode:
                 die(f"{patch.relative_to(ROOT)} does not apply:\n{done.stdout}")
         partial.rename(STOCK)

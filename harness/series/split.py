@@ -85,7 +85,7 @@ def author():
         "git", "-C", trees.ROOT, "log", "-1", "--format=%an <%ae>").stdout.strip()
     found = re.fullmatch(r"(.+) <(.+)>", who)
     if not found:
-        die("who is the author? This is no git repository; AUTHOR='NAME <ADDRESS>' says so")
+        die(f"who is the author? '{who}' does not tell; AUTHOR='NAME <ADDRESS>' does")
     return found.groups()
 
 
@@ -173,6 +173,8 @@ def write_diff(repository, ours):
 def main():
     if sys.argv[1:] not in ([], ["diff"]):
         sys.exit(__doc__)
+    if trees.VARIANT and not sys.argv[1:]:
+        die(f"the series is for Linux {trees.DEFAULT}; of {trees.BASE} there is `make diff`")
     if not trees.STRIPPED.is_dir():
         die("no trees; run: make trees")
     ours = trees.our_texts()
