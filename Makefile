@@ -24,8 +24,23 @@ demo: tests $(AT)ours/um ## watch a server restart without losing a packet (6 mi
 	@harness/demo/plot build/$(AT)demo
 
 .PHONY: check
-check: all-guests ## every test that fits: contract, KUnit, model, side by side with stock (22 minutes, then 2)
-	@harness/check harness/contract $(if $(AT),,harness/kunit harness/model/check harness/differ/run)
+check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that fits into half an hour (afterwards: 8 minutes)
+	@harness/check $(if $(AT),harness/contract,$(CHECKS))
+
+.PHONY: check-deep
+check-deep: all-guests ours/debug ours/kcsan ours/rt ours/qemu ours/um-kunit bench-kernels ## every test there is (a day's work: 4 hours)
+	@harness/setup qemu source deb
+	@harness/check $(CHECKS) $(DEEP_CHECKS)
+
+CHECKS = harness/contract harness/kunit harness/model/check harness/differ/run \
+	'harness/check-smp debug' harness/bench/guard harness/check-docs harness/check-bpftool
+DEEP_CHECKS = 'harness/check-smp kcsan' 'harness/check-smp rt' \
+	'harness/check-smp qemu --ops 5000000' 'harness/differ/run --long' \
+	harness/coverage harness/mutants/run harness/check-source harness/series/check harness/check-deb
+
+.PHONY: smp
+smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, qemu, kcsan or rt)
+	@harness/check-smp $(or $(SMP),debug)
 
 .PHONY: differ
 differ: trees ## make 100,000 calls on stock and on ours and compare (1 minute; DIFFER=--long: 10)
@@ -39,7 +54,8 @@ bench: bench-kernels ## count instructions beside stock, with the figures to rea
 	@harness/bench/run
 
 .PHONY: bench-guard
-bench-guard: bench-kernels ## did a change make the map dearer? (the exact figures alone, 1 minute)
+bench-guard: ours/bench ## did a change make the map dearer? (the exact figures alone, 1 minute)
+	@harness/initramfs
 	@harness/bench/guard
 
 .PHONY: bench-kernels
@@ -123,6 +139,7 @@ KERNELS := $(foreach c,$(patsubst harness/configs/%.config,%,$(wildcard harness/
 	$(addsuffix /$(c),$(addprefix $(AT),stock stripped ours)))
 .PHONY: $(KERNELS)
 $(KERNELS): trees
+	@case $@ in */um*) ;; */arm64) harness/setup arm64 ;; */s390x) harness/setup s390x ;; *) harness/setup qemu ;; esac
 	@harness/build $@
 
 .PHONY: all-guests

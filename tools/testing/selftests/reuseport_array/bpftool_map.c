@@ -251,6 +251,33 @@ TEST_F(bpftool, dump_json)
 	EXPECT_TRUE(SAYS("\"slot\":6,\"last_slot\":7}]"));
 }
 
+static char *without_blanks(const char *text)
+{
+	char *copy = strdup(text), *end = copy;
+
+	for (; *text; text++)
+		if (*text != ' ' && *text != '\t' && *text != '\n')
+			*end++ = *text;
+	*end = '\0';
+	return copy;
+}
+
+/* JSON for the eye is the same JSON. */
+TEST_F(bpftool, dump_pretty_json)
+{
+	char *plain, *pretty;
+
+	run(self, _metadata, ROOT, "-j map dump", "");
+	plain = without_blanks(self->out);
+	run(self, _metadata, ROOT, "-p map dump", "");
+	EXPECT_EQ(0, self->status);
+	EXPECT_TRUE(SAYS("\n        \"slot\": 1,\n"));
+	pretty = without_blanks(self->out);
+	EXPECT_STREQ(plain, pretty);
+	free(plain);
+	free(pretty);
+}
+
 /* What waits at a socket, and what it had no room for. */
 TEST_F(bpftool, queues)
 {
