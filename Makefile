@@ -110,7 +110,8 @@ check-deb: tests ## build a small package and boot what is in it (5 minutes)
 	@harness/check-deb
 
 .PHONY: check-arch
-check-arch: trees ## the contract tests on another processor: MACHINE=arm64 or s390x (30 minutes)
+check-arch: MACHINE := $(or $(MACHINE),arm64)
+check-arch: trees ## the contract tests on another processor: MACHINE=arm64 (30 minutes) or s390x
 	@harness/setup $(MACHINE)
 	@harness/programs $(MACHINE)
 	@harness/initramfs $(MACHINE)
