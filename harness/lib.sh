@@ -5,11 +5,11 @@
 say() { printf '%s\n' "$*" >&2; }
 die() { say "${0##*/}: $*"; exit 2; }
 
-# Where the trees of BASE= are, below build/, and what harness/base has for it.
+# Where the trees of BASE= are, below build/.
 # shellcheck disable=SC2034
 case ${BASE:-6.12} in
-6.12) at='' base_dir=harness/base ;;
-*) at=$BASE/ base_dir=harness/base/$BASE ;;
+6.12) at='' ;;
+*) at=$BASE/ ;;
 esac
 
 # clock SECONDS: as m:ss
