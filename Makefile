@@ -23,23 +23,31 @@ demo: tests $(AT)ours/um ## watch a server restart without losing a packet (6 mi
 	@harness/boot -t 300 -o build/$(AT)demo $(AT)ours/um /demo/run
 	@harness/demo/plot build/$(AT)demo
 
+.PHONY: demo-servers
+demo-servers: tests ours/um ## restart haproxy, nginx, nsd and ours 20 times under load, with reuseportctl and without (10 minutes)
+	@harness/servers/root
+	@harness/boot -t 1800 -m 2048 -f build/servers/root -o build/demo ours/um /servers/run
+	@harness/servers/plot build/demo
+
 .PHONY: check
 check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that fits into half an hour (afterwards: 8 minutes)
 	@harness/check $(if $(AT),harness/contract,$(CHECKS))
 
 .PHONY: check-deep
-check-deep: all-guests ours/debug ours/kcsan ours/rt ours/qemu ours/um-kunit bench-kernels ## every test there is (a day's work: 4 hours)
+check-deep: all-guests ours/debug ours/kcsan ours/rt ours/btf ours/um-kunit ours/um-gcov bench-kernels upstream-guest ## every test there is (a day's work: 4 hours)
 	@harness/setup qemu source deb
 	@harness/check $(CHECKS) $(DEEP_CHECKS)
 
 CHECKS = harness/contract harness/kunit harness/model/check harness/differ/run \
-	'harness/check-smp debug' harness/bench/guard harness/check-docs harness/check-bpftool
+	'harness/check-smp debug' harness/bench/guard 'harness/ctl ours/um' \
+	harness/check-docs harness/check-bpftool
 DEEP_CHECKS = 'harness/check-smp kcsan' 'harness/check-smp rt' \
-	'harness/check-smp qemu --ops 5000000' 'harness/differ/run --long' \
-	harness/coverage harness/mutants/run harness/check-source harness/series/check harness/check-deb
+	'harness/check-smp btf --ops 5000000' 'harness/differ/run --long' harness/upstream/run \
+	harness/coverage harness/mutants/run 'harness/ctl stock/um' harness/check-source \
+	harness/series/check harness/check-deb
 
 .PHONY: smp
-smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, qemu, kcsan or rt)
+smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, btf, kcsan or rt)
 	@harness/check-smp $(or $(SMP),debug)
 
 .PHONY: differ
@@ -48,6 +56,10 @@ differ: trees ## make 100,000 calls on stock and on ours and compare (1 minute; 
 	@harness/build ours/um
 	@harness/initramfs
 	@harness/differ/run $(DIFFER)
+
+.PHONY: ctl
+ctl: all-guests ## test reuseportctl on our kernel and on stock (2 minutes; STEP=1 kills it at every system call: 20)
+	@harness/ctl
 
 .PHONY: bench
 bench: bench-kernels ## count instructions beside stock, with the figures to reach (25 minutes, then 10)
@@ -79,8 +91,20 @@ model: setup ## check the model of slots and sockets in every state (1 minute)
 	@harness/model/check
 
 .PHONY: mutants
-mutants: tests ours/um-kunit ours/qemu ours/debug ## break our code in 50 ways, one at a time: who notices? (30 minutes)
+mutants: tests ours/um-kunit ours/btf ours/debug ## break our code in 50 ways, one at a time: who notices? (20 minutes, beside the kernels)
 	@harness/mutants/run
+
+.PHONY: upstream
+upstream: upstream-guest ## run upstream's own selftests, unmodified, on stock and on ours (20 minutes, then 8)
+	@harness/upstream/run
+
+.PHONY: upstream-guest
+upstream-guest: trees
+	@harness/setup qemu upstream
+	@harness/build stock/upstream
+	@harness/build ours/upstream
+	@harness/initramfs
+	@harness/upstream/build
 
 .PHONY: docs
 docs: trees ## build the map's page as HTML, with the BPF documentation around it (1 minute)

@@ -65,6 +65,10 @@ progress() {
 # see; the kernel's own selftests have them all over.
 # shellcheck disable=SC2034
 CHECKPATCH_FIXTURES=MULTISTATEMENT_MACRO_USE_DO_WHILE,MACRO_ARG_REUSE,COMPLEX_MACRO,SPACING
+# reuseportctl speaks in sentences longer than a line, and is a program, not the kernel.
+# shellcheck disable=SC2034
+CHECKPATCH_PROGRAM=SPLIT_STRING,VOLATILE,STRCPY,EMBEDDED_FUNCTION_NAME,ENOSYS,\
+USE_NEGATIVE_ERRNO,ARRAY_SIZE,STATIC_CONST_CHAR_ARRAY,NEW_TYPEDEFS
 
 # For scripts that run test programs in guests. A script ends in `totals`.
 passed=0 failed=0 skipped=0

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+/* http SECONDS PORT FILE - ask an HTTP server on 127.0.0.1 for a page, each time over a
+ * new connection, from four processes at once, and compare each byte of it with FILE.
+ * SIGTERM ends it early. Prints
+ *	asked N refused N reset N silent N wrong N
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#define PROCESSES	4
+#define PATIENCE_S	10
+
+static struct {
+	unsigned int asked, refused, reset, silent, wrong;
+} *sum;
+
+static volatile sig_atomic_t stop;
+static pid_t pids[PROCESSES];
+
+static void on_term(int signal)
+{
+	int i;
+
+	stop = signal;
+	for (i = 0; i < PROCESSES; i++)
+		if (pids[i])
+			kill(pids[i], signal);
+}
+
+static void count_error(int err)
+{
+	if (err == ECONNREFUSED)
+		__sync_fetch_and_add(&sum->refused, 1);
+	else if (err == EAGAIN || err == ETIMEDOUT || err == EINPROGRESS)
+		__sync_fetch_and_add(&sum->silent, 1);
+	else
+		__sync_fetch_and_add(&sum->reset, 1);
+}
+
+static void ask(unsigned short port, const char *page, size_t len)
+{
+	static const char request[] = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+	struct sockaddr_in to = {
+		.sin_family = AF_INET,
+		.sin_port = htons(port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	struct timeval patience = { PATIENCE_S, 0 };
+	size_t got = 0;
+	char text[65536], *body;
+	ssize_t n;
+	int fd;
+
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	__sync_fetch_and_add(&sum->asked, 1);
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) ||
+	    send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) < 0) {
+		count_error(errno);
+		close(fd);
+		return;
+	}
+	while ((n = recv(fd, text + got, sizeof(text) - 1 - got, 0)) > 0)
+		got += n;
+	if (n < 0) {
+		count_error(errno);
+	} else {
+		text[got] = '\0';
+		body = strstr(text, "\r\n\r\n");
+		if (strncmp(text, "HTTP/1.1 200", 12) || !body ||
+		    got - (body + 4 - text) != len || memcmp(body + 4, page, len))
+			__sync_fetch_and_add(&sum->wrong, 1);
+	}
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	static char page[32768];
+	time_t end;
+	size_t len;
+	FILE *file;
+	int i;
+
+	if (argc != 4) {
+		fprintf(stderr, "usage: http SECONDS PORT FILE\n");
+		return 2;
+	}
+	file = fopen(argv[3], "r");
+	if (!file) {
+		perror(argv[3]);
+		return 2;
+	}
+	len = fread(page, 1, sizeof(page), file);
+	fclose(file);
+	sum = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	end = time(NULL) + atoi(argv[1]);
+	/* a question that was asked is waited for */
+	signal(SIGTERM, on_term);
+	for (i = 0; i < PROCESSES; i++) {
+		pids[i] = fork();
+		if (pids[i])
+			continue;
+		memset(pids, 0, sizeof(pids));
+		while (!stop && time(NULL) < end) {
+			ask(atoi(argv[2]), page, len);
+			usleep(2000);
+		}
+		_exit(0);
+	}
+	while (wait(NULL) > 0 || errno == EINTR)
+		;
+	printf("asked %u refused %u reset %u silent %u wrong %u\n", sum->asked, sum->refused,
+	       sum->reset, sum->silent, sum->wrong);
+	return 0;
+}

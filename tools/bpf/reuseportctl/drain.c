@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0
+/* drain: wait until a generation has nothing to do any more, and stop it.
+ *
+ * Nothing new comes to a generation that is not the current one. What may still come:
+ * connections that wait to be accepted, datagrams that wait to be read, and the datagrams
+ * of those who have been with it before. The first two are what sock_diag calls the
+ * socket's queue, the last is seen by the program, which notes when a slot was selected.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server.h"
+
+/* How often to look. Looks count, not time alone: if the machine stalls, time goes by in
+ * which nobody could do anything, neither a peer nor the server.
+ */
+#define STEP_MS 50
+#define MAX_LOOKS 20
+
+struct backlog {
+	int live;
+	__u64 queued;
+	__u64 seen; /* CLOCK_MONOTONIC of the last packet, ns */
+	__u64 silent; /* ms since then */
+};
+
+static int read_backlog(struct service *service, __u32 number, struct backlog *backlog)
+{
+	struct endpoint_socket *sockets;
+	__u64 cookies[MAX_SLOTS];
+	struct generation about;
+	struct counter counter;
+	__u64 seen = 0;
+	int count, i;
+	__u32 slot;
+
+	memset(backlog, 0, sizeof(*backlog));
+	if (service_read_state(service))
+		return -1;
+	if (generation_read(service, number, &about))
+		return 0;
+	backlog->live = generation_cookies(service, &about, cookies);
+	if (!backlog->live)
+		return 0;
+
+	count = diag_sockets(&service->endpoint, &sockets);
+	if (count < 0)
+		return -1;
+	for (slot = 0; slot < about.slots; slot++) {
+		for (i = 0; i < count && cookies[slot]; i++)
+			if (sockets[i].cookie == cookies[slot])
+				backlog->queued += sockets[i].queue;
+		if (generation_count(service, number, slot, &counter)) {
+			free(sockets);
+			return -1;
+		}
+		if (counter.seen > seen)
+			seen = counter.seen;
+	}
+	free(sockets);
+	backlog->seen = seen;
+	backlog->silent = now_ms() - seen / 1000000;
+	return 0;
+}
+
+/* A peer that is known may be silent for a while; others come no more. */
+__u64 default_idle(const struct service *service)
+{
+	return service->config.steering.mode == UDP_NONE ? 1000 : 30000;
+}
+
+int server_drain(struct service *service, __u32 number, __u64 idle, __u64 timeout)
+{
+	const char *unit = service->config.protocol == IPPROTO_TCP ? "connections" : "bytes";
+	__u64 end = now_ms() + timeout, seen = 0;
+	__u32 looks = idle / STEP_MS, quiet = 0;
+	struct backlog backlog;
+
+	if (looks > MAX_LOOKS)
+		looks = MAX_LOOKS;
+
+	for (;;) {
+		if (read_backlog(service, number, &backlog))
+			return -1;
+		if (service->now.current == number)
+			return fail("generation %u of service %s is the current one: what is new "
+				    "goes there. Switch first",
+				    number, service->name);
+		if (!backlog.live)
+			return 0;
+		quiet = backlog.queued || backlog.seen != seen ? 0 : quiet + 1;
+		seen = backlog.seen;
+		/* at least twice: a handshake may have ended in between */
+		if (quiet > looks && quiet > 1 && backlog.silent >= idle)
+			return 0;
+		if (now_ms() >= end)
+			return fail("generation %u of service %s is not silent after %.1f s: %llu "
+				    "%s wait, the last packet came %.1f s ago. It goes on serving; "
+				    "try again, or with another --idle or --timeout",
+				    number, service->name, timeout / 1e3, backlog.queued, unit,
+				    backlog.silent / 1e3);
+		progress("generation %u: %d sockets, %llu %s wait, last packet %.1f s ago (idle: "
+			 "%.1f s)",
+			 number, backlog.live, backlog.queued, unit, backlog.silent / 1e3,
+			 idle / 1e3);
+		sleep_ms(STEP_MS);
+	}
+}
+
+int server_find(struct service *service, __u32 number, pid_t pid, struct process *process)
+{
+	struct generation about;
+
+	/* a rollback may have come first */
+	if (service->now.current == number)
+		return fail("generation %u of service %s is the current one again: left alone",
+			    number, service->name);
+	*process = (struct process){};
+	if (pid)
+		return process_read(pid, process) ? fail("there is no process %d", pid) : 0;
+	if (!generation_read(service, number, &about))
+		*process = (struct process){ .pid = about.pid, .started = about.started };
+	return 0;
+}
+
+int server_stop(const struct process *process, int signal)
+{
+	if (!process->pid || !process_signal(process->pid, process->started, signal) ||
+	    errno == ESRCH)
+		return 0;
+	return fail("cannot send signal %d to process %d (%s): it needs CAP_KILL", signal,
+		    process->pid, strerror(errno));
+}
+
+int server_await_end(const struct process *process, int signal, __u64 timeout)
+{
+	__u64 end = now_ms() + timeout;
+
+	while (process->pid && process_lives(process->pid, process->started)) {
+		if (now_ms() >= end)
+			return fail("process %d runs on, %.1f s after signal %d: it may have "
+				    "connections to serve. It gets nothing new",
+				    process->pid, timeout / 1e3, signal);
+		progress("waiting for process %d to end", process->pid);
+		sleep_ms(20);
+	}
+	return 0;
+}
+
+/* The last one before the current, or after it if there was a rollback. */
+static __u32 choose(const struct service *service)
+{
+	__u32 number;
+
+	for (number = service->now.newest; number && number + PLACES > service->now.newest;
+	     number--)
+		if (number != service->now.current && generation_live(service, number))
+			return number;
+	return 0;
+}
+
+int do_drain(struct arguments *args)
+{
+	__u64 idle = UINT64_MAX, timeout = 24 * 3600 * 1000ULL;
+	struct generation about;
+	const char *name, *kill_by = NULL;
+	struct process process;
+	struct service service;
+	__u32 number = 0;
+	int signal = 0, err;
+
+	if (take_name(args, &name) || take_number(args, "--generation", &number, INT32_MAX) ||
+	    take_duration(args, "--idle", &idle) || take_duration(args, "--timeout", &timeout) ||
+	    take_option(args, "--kill", &kill_by) || nothing_left(args))
+		return -1;
+	if (kill_by) {
+		signal = parse_signal(kill_by);
+		if (signal < 0)
+			return -1;
+	}
+	if (service_open(&service, name, false))
+		return -1;
+	err = need_netns(&service);
+	if (err)
+		goto out;
+	if (idle == UINT64_MAX)
+		idle = default_idle(&service);
+	if (!number) {
+		number = choose(&service);
+		if (!number) {
+			err = fail("service %s has no generation but the current one: nothing to "
+				   "drain. Switch first",
+				   name);
+			goto out;
+		}
+	} else if (generation_read(&service, number, &about)) {
+		err = fail("service %s has no generation %u: reuseportctl show %s lists them", name,
+			   number, name);
+		goto out;
+	}
+	if (service.now.current == number) {
+		err = fail("generation %u of service %s is the current one: what is new goes "
+			   "there. Switch first",
+			   number, name);
+		goto out;
+	}
+	if (dry_run) {
+		say("would wait until generation %u of service %s has been silent for %.1f s%s",
+		    number, name, idle / 1e3, signal ? ", and stop it" : "");
+		goto out;
+	}
+	err = server_drain(&service, number, idle, timeout);
+	if (!err && signal) {
+		err = service_lock(&service) || server_find(&service, number, 0, &process) ||
+		      server_stop(&process, signal);
+		service_unlock(&service);
+		if (!err)
+			err = server_await_end(&process, signal, timeout);
+	}
+	if (!err)
+		say(signal ? "generation %u of service %s has stopped" :
+			     "generation %u of service %s is silent: it is safe to stop it",
+		    number, name);
+out:
+	service_close(&service);
+	return err ? -1 : 0;
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Tell of each socket that is in a SO_REUSEPORT group which program the group has. */
+#include <linux/bpf.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include "group_record.h"
+
+#define TCP_LISTEN	10
+
+/* As much of the kernel's structures as is read here; libbpf finds where that lies. */
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_prog_aux {
+	__u32 id;
+};
+
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
+};
+
+struct sock_reuseport {
+	struct bpf_prog *prog;
+};
+
+struct sock_common {
+	unsigned char skc_state;
+	struct {
+		__s64 counter;
+	} skc_cookie;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	struct sock_reuseport *sk_reuseport_cb;
+};
+
+struct udp_sock;
+
+struct bpf_iter__tcp {
+	struct bpf_iter_meta *meta;
+	struct sock_common *sk_common;
+};
+
+struct bpf_iter__udp {
+	struct bpf_iter_meta *meta;
+	struct udp_sock *udp_sk;
+};
+
+#pragma clang attribute pop
+
+static __always_inline void tell(struct seq_file *seq, struct sock *sk)
+{
+	struct sock_reuseport *group = BPF_CORE_READ(sk, sk_reuseport_cb);
+	struct group_record record = {};
+	struct bpf_prog *prog;
+
+	if (!group)
+		return;
+	prog = BPF_CORE_READ(group, prog);
+	record.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	record.has_program = !!prog;
+	if (prog)
+		record.id = BPF_CORE_READ(prog, aux, id);
+	bpf_seq_write(seq, &record, sizeof(record));
+}
+
+SEC("iter/tcp")
+int tcp_groups(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *common = ctx->sk_common;
+
+	if (common && BPF_CORE_READ(common, skc_state) == TCP_LISTEN)
+		tell(ctx->meta->seq, (struct sock *)common);
+	return 0;
+}
+
+SEC("iter/udp")
+int udp_groups(struct bpf_iter__udp *ctx)
+{
+	struct sock *sk = (struct sock *)ctx->udp_sk;
+
+	if (sk)
+		tell(ctx->meta->seq, sk);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

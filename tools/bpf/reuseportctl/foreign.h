@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef __REUSEPORTCTL_FOREIGN_H
+#define __REUSEPORTCTL_FOREIGN_H
+
+#include "service.h"
+
+/* Which program is on the group of a socket? 1: *@id (0: a classic one), 0: none,
+ * -1: this kernel does not tell.
+ */
+int group_program(const struct endpoint *endpoint, __u64 cookie, __u32 *id);
+/* Does this kernel tell? */
+bool probe_groups(void);
+/* Is it known to be somebody else's? */
+bool is_foreign(const struct service *service, const struct endpoint_socket *socket);
+/* Refuse a group that has, or might have, a program that is not of @service (or of any
+ * service, if that is NULL).
+ */
+int refuse_foreign(const struct service *service, const struct endpoint *endpoint,
+		   const struct endpoint_socket *socket);
+__u32 program_id(int fd);
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef __REUSEPORTCTL_GROUP_RECORD_H
+#define __REUSEPORTCTL_GROUP_RECORD_H
+
+/* What foreign.bpf.c tells of a socket that is in a group. */
+struct group_record {
+	__u64 cookie;
+	__u32 has_program;
+	__u32 id;		/* 0: a classic one */
+};
+
+#endif

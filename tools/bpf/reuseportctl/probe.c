@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+/* probe: what of all this the running kernel can do. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+
+#include <bpf/bpf.h>
+
+#include "foreign.h"
+
+static bool has_map(void)
+{
+	int fd = bpf_map_create(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "probe", 4, 8, 1, NULL);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+static bool has_batches(void)
+{
+	int fd = bpf_map_create(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "probe", 4, 8, 1, NULL);
+	__u32 key = 0, count = 0;
+	__u64 value = 0;
+	bool has;
+
+	if (fd < 0)
+		return false;
+	has = !bpf_map_update_batch(fd, &key, &value, &count, NULL);
+	close(fd);
+	return has;
+}
+
+static bool has_getfd(void)
+{
+	int pidfd = syscall(__NR_pidfd_open, getpid(), 0), fd;
+
+	if (pidfd < 0)
+		return false;
+	fd = syscall(__NR_pidfd_getfd, pidfd, pidfd, 0);
+	if (fd >= 0)
+		close(fd);
+	close(pidfd);
+	return fd >= 0;
+}
+
+static bool has_diag(void)
+{
+	struct endpoint endpoint = { .protocol = IPPROTO_UDP, .family = 2 };
+	struct endpoint_socket *list;
+
+	return diag_sockets(&endpoint, &list) >= 0;
+}
+
+static const struct {
+	const char *key, *text;
+	bool (*probe)(void);
+	bool needed;
+} probes[] = {
+	{ "reuseport_sockarray", "maps of type reuseport_sockarray", has_map, true },
+	{ "pidfd_getfd", "pidfd_getfd(), to take sockets", has_getfd, true },
+	{ "sock_diag", "sock_diag, to find sockets", has_diag, true },
+	{ "migration", "migration of connections that wait at a listener which closes",
+	  probe_migration, false },
+	{ "batch", "batches, to fill a generation in one call", has_batches, false },
+	{ "group_program", "BTF and iterators, to see which program a group has", probe_groups,
+	  false },
+};
+
+int do_probe(struct arguments *args)
+{
+	bool has[ARRAY_SIZE(probes)];
+	unsigned int i;
+	int err = 0;
+
+	if (nothing_left(args) || need_privileges())
+		return -1;
+	for (i = 0; i < ARRAY_SIZE(probes); i++)
+		has[i] = probes[i].probe();
+
+	if (json)
+		jsonw_start_object(json);
+	for (i = 0; i < ARRAY_SIZE(probes); i++) {
+		if (json)
+			jsonw_bool_field(json, probes[i].key, has[i]);
+		else
+			printf("%-4s%s%s\n", has[i] ? "yes" : "no", probes[i].text,
+			       has[i] || !probes[i].needed ? "" : " (needed)");
+		if (!has[i] && probes[i].needed)
+			err = -1;
+	}
+	if (json)
+		jsonw_end_object(json);
+	if (err)
+		fprintf(stderr, "reuseportctl: this kernel lacks what every command needs\n");
+	return err;
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What /proc tells of processes. */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "process.h"
+
+int process_read(pid_t pid, struct process *process)
+{
+	char path[64], text[1024], state, *open, *close;
+	unsigned long long started;
+	size_t len;
+	FILE *file;
+	int parent;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return -1;
+	len = fread(text, 1, sizeof(text) - 1, file);
+	fclose(file);
+	text[len] = '\0';
+
+	/* a process names itself as it likes, so look for the last parenthesis */
+	open = strchr(text, '(');
+	close = strrchr(text, ')');
+	if (!open || !close ||
+	    sscanf(close + 1,
+		   " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d "
+		   "%llu",
+		   &state, &parent, &started) != 3 ||
+	    state == 'Z' || state == 'X') {
+		errno = ESRCH;
+		return -1;
+	}
+	*process = (struct process){ .pid = pid, .parent = parent, .started = started };
+	len = close - open - 1;
+	if (len >= sizeof(process->comm))
+		len = sizeof(process->comm) - 1;
+	memcpy(process->comm, open + 1, len);
+	while (len--)
+		if (!isprint((unsigned char)process->comm[len]))
+			process->comm[len] = '?';
+	return 0;
+}
+
+static int compare_pids(const void *a, const void *b)
+{
+	const struct process *x = a, *y = b;
+
+	return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+static int compare_age(const void *a, const void *b)
+{
+	const struct process *x = a, *y = b;
+
+	if (x->in_tree != y->in_tree)
+		return y->in_tree - x->in_tree;
+	if (x->started != y->started)
+		return x->started < y->started ? -1 : 1;
+	return compare_pids(a, b);
+}
+
+/* Mark the descendants of those that are marked. */
+static void mark(struct process *all, int count)
+{
+	bool changed = true;
+	int i;
+
+	while (changed) {
+		changed = false;
+		for (i = 0; i < count; i++) {
+			struct process like = { .pid = all[i].parent }, *parent;
+
+			if (all[i].in_tree)
+				continue;
+			parent = bsearch(&like, all, count, sizeof(like), compare_pids);
+			if (!parent || !parent->in_tree)
+				continue;
+			all[i].in_tree = true;
+			changed = true;
+		}
+	}
+}
+
+int process_tree(pid_t root, struct process **list)
+{
+	struct process *all = NULL, *larger, one;
+	int count = 0, space = 0, i;
+	struct dirent *entry;
+	DIR *proc;
+
+	*list = NULL;
+	proc = opendir("/proc");
+	if (!proc)
+		return fail("cannot read /proc (%s): mount it", strerror(errno));
+	while ((entry = readdir(proc))) {
+		if (!isdigit((unsigned char)entry->d_name[0]) ||
+		    process_read(atoi(entry->d_name), &one))
+			continue;
+		if (count == space) {
+			space = 2 * space + 64;
+			larger = realloc(all, space * sizeof(*all));
+			if (!larger) {
+				free(all);
+				closedir(proc);
+				return fail("out of memory");
+			}
+			all = larger;
+		}
+		one.in_tree = !root || one.pid == root;
+		all[count++] = one;
+	}
+	closedir(proc);
+
+	qsort(all, count, sizeof(*all), compare_pids);
+	mark(all, count);
+	qsort(all, count, sizeof(*all), compare_age);
+	for (i = 0; i < count && all[i].in_tree; i++)
+		;
+	*list = all;
+	return i;
+}
+
+__u64 process_netns(const char *pid)
+{
+	struct stat st;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%s/ns/net", pid);
+	return stat(path, &st) ? 0 : st.st_ino;
+}
+
+bool process_lives(pid_t pid, __u64 started)
+{
+	struct process process;
+
+	return !process_read(pid, &process) && process.started == started;
+}
+
+int process_signal(pid_t pid, __u64 started, int signal)
+{
+	int pidfd, err;
+
+	pidfd = syscall(__NR_pidfd_open, pid, 0);
+	if (pidfd < 0)
+		return -1;
+	/* the pidfd is of this process from here on, whoever that is */
+	errno = ESRCH;
+	err = process_lives(pid, started) ?
+		      syscall(__NR_pidfd_send_signal, pidfd, signal, NULL, 0) :
+		      -1;
+	close(pidfd);
+	return err;
+}
+
+int parse_signal(const char *name)
+{
+	static const struct {
+		const char *name;
+		int number;
+	} signals[] = {
+		{ "TERM", SIGTERM },   { "QUIT", SIGQUIT }, { "INT", SIGINT },
+		{ "HUP", SIGHUP },     { "USR1", SIGUSR1 }, { "USR2", SIGUSR2 },
+		{ "WINCH", SIGWINCH }, { "KILL", SIGKILL },
+	};
+	const char *bare = strncasecmp(name, "SIG", 3) ? name : name + 3;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(signals); i++)
+		if (!strcasecmp(bare, signals[i].name) || atoi(name) == signals[i].number)
+			return signals[i].number;
+	return fail("\"%s\" is no signal that stops a server: TERM, QUIT, INT, HUP, USR1, USR2, "
+		    "WINCH or KILL",
+		    name);
+}

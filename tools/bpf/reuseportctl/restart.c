@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0
+/* restart: start the new server, wait, switch, drain, stop the old one.
+ *
+ * The new server is a child of ours, or its child is, if it makes itself a daemon: as a
+ * subreaper we adopt what it leaves behind. Up to the switch we can end all of it, and do
+ * if it fails to come up, so that nothing has changed. If we are killed instead, it goes
+ * on running, and gets nothing: show names it, and switch --pid makes use of it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "server.h"
+
+static volatile sig_atomic_t interrupted;
+static pid_t child; /* 0: has ended, as daemons do */
+
+static void on_signal(int signal)
+{
+	interrupted = signal;
+}
+
+static void handle(void (*handler)(int))
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction action = { .sa_handler = handler };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaction(signals[i], &action, NULL);
+}
+
+/* How many there are below us. */
+static int descendants(struct process **tree)
+{
+	return process_tree(getpid(), tree) - 1;
+}
+
+static bool has_failed(void)
+{
+	struct process *tree;
+	int status, left;
+
+	if (interrupted)
+		return fail("interrupted");
+	if (!child || waitpid(child, &status, WNOHANG) != child)
+		return false;
+	child = 0;
+	if (WIFSIGNALED(status))
+		return fail("the new server died of signal %d", WTERMSIG(status));
+	if (WEXITSTATUS(status))
+		return fail("the new server ended with status %d", WEXITSTATUS(status));
+	left = descendants(&tree);
+	free(tree);
+	return left < 1 ? fail("the new server has ended") : false;
+}
+
+static int start(char **command, __u32 generation)
+{
+	int ready[2], err = 0;
+	char number[16];
+
+	snprintf(number, sizeof(number), "%u", generation);
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1) || pipe2(ready, O_CLOEXEC))
+		return fail("cannot start %s (%s)", command[0], strerror(errno));
+	fflush(stdout);
+	handle(on_signal);
+	child = fork();
+	if (!child) {
+		handle(SIG_DFL);
+		setsid();
+		setenv("REUSEPORTCTL_GENERATION", number, 1);
+		execvp(command[0], command);
+		err = errno;
+		if (write(ready[1], &err, sizeof(err)) < 0)
+			err = 0;
+		_exit(127);
+	}
+	close(ready[1]);
+	if (child < 0)
+		err = errno;
+	else if (read(ready[0], &err, sizeof(err)) != sizeof(err))
+		err = 0;
+	close(ready[0]);
+	if (!err)
+		return 0;
+	if (child > 0)
+		waitpid(child, NULL, 0);
+	child = 0;
+	return fail("cannot start %s (%s)", command[0], strerror(err));
+}
+
+static void end_all(int signal)
+{
+	struct process *tree;
+	int count, i;
+
+	count = descendants(&tree);
+	for (i = 1; i <= count; i++)
+		process_signal(tree[i].pid, tree[i].started, signal);
+	free(tree);
+}
+
+/* Nothing shall have changed: end what we have started. */
+static void take_back(void)
+{
+	__u64 end = now_ms() + 5000;
+	struct process *tree;
+	int count;
+
+	end_all(SIGTERM);
+	do {
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+		count = descendants(&tree);
+		free(tree);
+		if (count > 0)
+			sleep_ms(20);
+	} while (count > 0 && now_ms() < end);
+	end_all(SIGKILL);
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
+}
+
+/* The process that stands for the new server: our child that this one descends from. */
+static int find_server(pid_t pid, struct process *server)
+{
+	while (!process_read(pid, server)) {
+		if (server->parent == getpid())
+			return 0;
+		pid = server->parent;
+	}
+	return fail("the new server has ended");
+}
+
+/* systemd watches the main process of a unit. With NotifyAccess=all it may be told of
+ * another one.
+ */
+static void notify(pid_t pid)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	const char *path = getenv("NOTIFY_SOCKET");
+	char text[32];
+	int fd, len;
+
+	if (!path || strlen(path) >= sizeof(to.sun_path))
+		return;
+	strcpy(to.sun_path, path);
+	if (*path == '@')
+		to.sun_path[0] = '\0';
+	len = snprintf(text, sizeof(text), "MAINPID=%d\n", pid);
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || sendto(fd, text, len, 0, (struct sockaddr *)&to,
+			     offsetof(struct sockaddr_un, sun_path) + strlen(path)) < 0)
+		say("systemd was not told of process %d (%s)", pid, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+#define MAX_SERVICES 16
+
+struct plan {
+	const char *names[MAX_SERVICES];
+	int nr_services;
+	char **command;
+	__u32 old_pid;
+	__u32 wanted;
+	int signal;
+	__u64 idle;
+	__u64 timeout;
+	__u64 settle;
+};
+
+/* One of the services that the server has. */
+struct part {
+	struct service service;
+	struct held_socket *sockets;
+	int count;
+	__u32 before, after;
+	struct process old;
+};
+
+static int find_new_sockets(struct part *parts, const struct plan *plan)
+{
+	__u32 elsewhere;
+	int i;
+
+	for (i = 0; i < plan->nr_services; i++) {
+		parts[i].count = server_wait(&parts[i].service, getpid(), plan->command[0],
+					     plan->wanted, plan->timeout, &parts[i].sockets,
+					     &elsewhere, has_failed);
+		if (parts[i].count < 0)
+			return -1;
+		if (!parts[i].count)
+			return fail("%s has inherited the sockets of generation %u, and no others: "
+				    "there is nothing to switch",
+				    plan->command[0], elsewhere);
+	}
+	return server_settle(getpid(), plan->command[0], plan->settle, has_failed);
+}
+
+/* All or none. */
+static int switch_all(struct part *parts, int count, const struct process *server)
+{
+	int prepared, switched, i, err = 0;
+
+	for (prepared = 0; prepared < count && !err; prepared++)
+		err = server_prepare(&parts[prepared].service, parts[prepared].sockets,
+				     parts[prepared].count, server, false, &parts[prepared].after);
+	for (switched = 0; switched < count && !err; switched++)
+		err = generation_switch(&parts[switched].service, parts[switched].after);
+	if (!err)
+		return 0;
+	for (i = 0; i < switched; i++)
+		generation_switch(&parts[i].service, parts[i].before);
+	for (i = 0; i < prepared; i++)
+		if (parts[i].after)
+			generation_drop(&parts[i].service, parts[i].after);
+	return err;
+}
+
+/* With the locks held: from nothing to the switch, or back to nothing. */
+static int bring_up(struct part *parts, const struct plan *plan)
+{
+	struct process server;
+	int err, i;
+
+	err = start(plan->command, parts[0].service.now.newest + 1);
+	if (!err) {
+		err = find_new_sockets(parts, plan) ||
+		      find_server(parts[0].sockets[0].pid, &server) ||
+		      switch_all(parts, plan->nr_services, &server);
+		if (err)
+			take_back();
+	}
+	for (i = 0; i < plan->nr_services; i++) {
+		free(parts[i].sockets);
+		if (err)
+			say("nothing has changed: service %s goes on with generation %u",
+			    plan->names[i], parts[i].before);
+	}
+	if (err)
+		return -1;
+	handle(SIG_DFL);
+	notify(server.pid);
+	for (i = 0; i < plan->nr_services; i++)
+		say("service %s: switched to generation %u, %s(%d) with %d socket%s",
+		    plan->names[i], parts[i].after, server.comm, server.pid, parts[i].count,
+		    parts[i].count == 1 ? "" : "s");
+	return 0;
+}
+
+/* The old server has to be out of work in all its services before it is told to stop. */
+static int take_down(struct part *parts, const struct plan *plan)
+{
+	int i, err = 0;
+
+	for (i = 0; i < plan->nr_services && !err; i++)
+		err = server_drain(&parts[i].service, parts[i].before,
+				   plan->idle == UINT64_MAX ? default_idle(&parts[i].service) :
+							      plan->idle,
+				   plan->timeout);
+	for (i = 0; i < plan->nr_services && !err; i++)
+		err = service_lock(&parts[i].service) ||
+		      server_find(&parts[i].service, parts[i].before, plan->old_pid, &parts[i].old);
+	for (i = 0; i < plan->nr_services && !err; i++)
+		if (!i || parts[i].old.pid != parts[i - 1].old.pid)
+			err = server_stop(&parts[i].old, plan->signal);
+	for (i = 0; i < plan->nr_services; i++)
+		service_unlock(&parts[i].service);
+	for (i = 0; i < plan->nr_services && !err; i++) {
+		err = server_await_end(&parts[i].old, plan->signal, plan->timeout);
+		if (!err)
+			say("generation %u of service %s has stopped", parts[i].before,
+			    plan->names[i]);
+	}
+	return err;
+}
+
+static int parse(struct arguments *args, struct plan *plan)
+{
+	const char *kill_by = NULL;
+	int i;
+
+	for (i = 0; i < args->argc && strcmp(args->argv[i], "--"); i++)
+		;
+	if (i + 1 >= args->argc)
+		return fail("restart what? Give the command that starts the server behind --");
+	plan->command = args->argv + i + 1;
+	args->argc = i;
+	if (take_number(args, "--old", &plan->old_pid, INT32_MAX) ||
+	    take_number(args, "--wait", &plan->wanted, MAX_SLOTS) ||
+	    take_duration(args, "--idle", &plan->idle) ||
+	    take_duration(args, "--timeout", &plan->timeout) ||
+	    take_duration(args, "--settle", &plan->settle) ||
+	    take_option(args, "--kill", &kill_by))
+		return -1;
+	do {
+		if (take_name(args, &plan->names[plan->nr_services++]))
+			return -1;
+	} while (args->argc && plan->nr_services < MAX_SERVICES);
+	if (kill_by)
+		plan->signal = parse_signal(kill_by);
+	return plan->signal < 0 ? -1 : nothing_left(args);
+}
+
+int do_restart(struct arguments *args)
+{
+	struct plan plan = { .signal = SIGTERM, .idle = UINT64_MAX, .timeout = 30000 };
+	struct part parts[MAX_SERVICES] = {};
+	int opened, err = 0, i;
+	struct process old;
+
+	if (parse(args, &plan))
+		return -1;
+	for (opened = 0; opened < plan.nr_services; opened++) {
+		struct service *service = &parts[opened].service;
+
+		err = service_open(service, plan.names[opened], true);
+		if (err)
+			break;
+		parts[opened].before = service->now.current;
+		err = need_netns(service) ||
+		      (plan.old_pid && server_read(plan.old_pid, service->config.netns, &old));
+		if (err)
+			plan.nr_services = opened;
+		else if (dry_run)
+			say("would start %s, switch service %s to it as generation %u, and drain "
+			    "and stop generation %u",
+			    plan.command[0], plan.names[opened], service->now.newest + 1,
+			    service->now.current);
+	}
+	if (!err && !dry_run) {
+		err = bring_up(parts, &plan);
+		for (i = 0; i < opened; i++)
+			service_unlock(&parts[i].service);
+		if (!err)
+			err = take_down(parts, &plan);
+	}
+	for (i = 0; i < opened; i++)
+		service_close(&parts[i].service);
+	return err ? -1 : 0;
+}

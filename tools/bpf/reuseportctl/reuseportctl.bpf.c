@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Which socket of the group gets this packet?
+ *
+ * A SYN, and a datagram of a peer that is new, goes to the current generation, to a slot
+ * that its hash picks from those with a socket. A datagram of a peer that is known goes
+ * where its first one went, or where its id says, as long as there is a socket.
+ *
+ * The slot of a socket that was closed is empty from then on, for good. The packet that
+ * finds it so takes it out of the generation's order, and picks again. So holes cost one
+ * look each, not one per packet, and what they would have got is spread over the others.
+ *
+ * A generation without sockets is passed over for the newest one that has some. If there
+ * is none, nothing is selected, and the kernel takes a socket of the group by hash.
+ *
+ * Nothing here is younger than Linux 5.10, but steer_migrate, which 5.14 knows.
+ */
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/errno.h>
+#include <linux/if_ether.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include "reuseportctl.h"
+
+/* How many empty slots one packet may take out, of the current generation and of each
+ * other: the verifier wants a bound, and walks through all of it.
+ */
+#define TRIES		64
+#define TRIES_ELSEWHERE	8
+
+/* Known when the program is loaded, so that the verifier drops what is not needed. */
+const volatile struct steering steering;
+
+/* The tool makes these, as large as need be. */
+struct sockets {
+	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, PLACES);
+	__type(key, __u32);
+	__array(values, struct sockets);
+} generations SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PLACES);
+	__type(key, __u32);
+	__type(value, struct generation);
+} about SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct state);
+} state SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PLACES);
+	__type(key, __u32);
+	__type(value, struct counter);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct peer);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct service_config);
+} service SEC(".maps");
+
+static __always_inline bool is_gone(long err)
+{
+	/* EINVAL: a socket on its way out, as kernels other than ours put it */
+	return err == -ENOENT || err == -EINVAL;
+}
+
+static __always_inline void count(__u32 number, __u32 slot, bool is_new, __u64 now)
+{
+	__u32 index = number % PLACES * steering.slots + slot;
+	struct counter *counter;
+
+	counter = bpf_map_lookup_elem(&counters, &index);
+	if (!counter)
+		return;
+
+	counter->packets++;
+	counter->flows += is_new;
+	counter->seen = now;
+}
+
+static __always_inline void take_out(struct generation *generation, __u32 i, __u32 live)
+{
+	__u16 last;
+
+	bpf_spin_lock(&generation->lock);
+	/* else another CPU has done so */
+	if (generation->live == live) {
+		last = generation->order[(live - 1) & (MAX_SLOTS - 1)];
+		generation->order[i & (MAX_SLOTS - 1)] = last;
+		generation->live = live - 1;
+	}
+	bpf_spin_unlock(&generation->lock);
+}
+
+/* Select a slot of a generation. Return false if there is none, or not after @tries. */
+static __always_inline bool pick(struct sk_reuseport_md *ctx, __u32 number, const int tries,
+				 __u32 *slot)
+{
+	__u32 place = number % PLACES, hash = ctx->hash, live, i;
+	struct generation *generation;
+	void *sockets;
+	long err;
+	int t;
+
+	generation = bpf_map_lookup_elem(&about, &place);
+	if (!generation || generation->number != number)
+		return false;
+	sockets = bpf_map_lookup_elem(&generations, &place);
+	if (!sockets)
+		return false;
+
+	for (t = 0; t < tries; t++) {
+		live = *(volatile __u32 *)&generation->live;
+		if (!live)
+			break;
+
+		i = ((__u64)hash * live) >> 32;
+		*slot = generation->order[i & (MAX_SLOTS - 1)];
+		err = bpf_sk_select_reuseport(ctx, sockets, slot, 0);
+		if (!err)
+			return true;
+
+		if (is_gone(err))
+			take_out(generation, i, live);
+		else
+			hash = hash * 0x9e3779b1 + 1;	/* it is of another group */
+	}
+	return false;
+}
+
+/* Select this very slot, if the generation is still there and the slot is not empty. */
+static __always_inline bool is_served(struct sk_reuseport_md *ctx, __u32 number, __u32 slot)
+{
+	__u32 place = number % PLACES;
+	struct generation *generation;
+	void *sockets;
+
+	generation = bpf_map_lookup_elem(&about, &place);
+	if (!generation || generation->number != number)
+		return false;
+	sockets = bpf_map_lookup_elem(&generations, &place);
+
+	return sockets && !bpf_sk_select_reuseport(ctx, sockets, &slot, 0);
+}
+
+/* Whoever may have it: the current generation, else the newest that has sockets. */
+static __always_inline __u32 pick_any(struct sk_reuseport_md *ctx, const struct state *now,
+				      __u32 *slot)
+{
+	__u32 number, i;
+
+	if (pick(ctx, now->current, TRIES, slot))
+		return now->current;
+
+	for (i = 0; i < PLACES; i++) {
+		number = now->newest - i;
+		if (!number)
+			break;
+		if (number != now->current && pick(ctx, number, TRIES_ELSEWHERE, slot))
+			return number;
+	}
+	return 0;
+}
+
+/* An id that the server gave its peer: the low bits of the generation's number, then the
+ * slot, both big-endian. 2 bytes are one and one, 3 one and two, 4 two and two. The peer
+ * may send what it likes; what names no socket is as good as no id.
+ */
+static __always_inline bool read_id(struct sk_reuseport_md *ctx, const struct state *now,
+				    __u32 *number, __u32 *slot)
+{
+	__u32 offset = sizeof(struct udphdr) + steering.id_offset;
+	__u32 low, mask = 0xff;
+	__u8 id[4];
+
+	if (steering.id_len == 2) {
+		if (bpf_skb_load_bytes(ctx, offset, id, 2))
+			return false;
+		low = id[0];
+		*slot = id[1];
+	} else if (steering.id_len == 3) {
+		if (bpf_skb_load_bytes(ctx, offset, id, 3))
+			return false;
+		low = id[0];
+		*slot = id[1] << 8 | id[2];
+	} else {
+		if (bpf_skb_load_bytes(ctx, offset, id, 4))
+			return false;
+		low = id[0] << 8 | id[1];
+		*slot = id[2] << 8 | id[3];
+		mask = 0xffff;
+	}
+
+	*number = now->newest - ((now->newest - low) & mask);
+	return true;
+}
+
+/* Not all of a packet need be in the linear part, hence the copies. */
+static __always_inline bool read_peer(struct sk_reuseport_md *ctx, struct peer *peer)
+{
+	long err;
+
+	if (ctx->eth_protocol == bpf_htons(ETH_P_IP)) {
+		peer->address[2] = bpf_htonl(0xffff);
+		err = bpf_skb_load_bytes_relative(ctx, 12, &peer->address[3], 4,
+						  BPF_HDR_START_NET);
+	} else {
+		err = bpf_skb_load_bytes_relative(ctx, 8, peer->address, 16, BPF_HDR_START_NET);
+	}
+	return !err && !bpf_skb_load_bytes(ctx, 0, &peer->port, sizeof(peer->port));
+}
+
+static __always_inline int steer_packet(struct sk_reuseport_md *ctx)
+{
+	struct flow *flow, fresh = { .packets = 1 };
+	bool has_peer = false, is_known = false;
+	struct peer peer = {};
+	struct state *now;
+	__u32 number, slot;
+	__u64 time;
+	__u32 zero = 0;
+
+	now = bpf_map_lookup_elem(&state, &zero);
+	if (!now)
+		return SK_PASS;
+	time = bpf_ktime_get_ns();
+
+	if (steering.mode == UDP_FLOW) {
+		has_peer = read_peer(ctx, &peer);
+		flow = has_peer ? bpf_map_lookup_elem(&flows, &peer) : NULL;
+		if (flow && is_served(ctx, flow->generation, flow->slot)) {
+			number = flow->generation;
+			slot = flow->slot;
+			flow->packets++;
+			flow->seen = time;
+			is_known = true;
+		}
+	} else if (steering.mode == UDP_ID) {
+		is_known = read_id(ctx, now, &number, &slot) && is_served(ctx, number, slot);
+	}
+
+	if (!is_known) {
+		number = pick_any(ctx, now, &slot);
+		if (!number)
+			return SK_PASS;
+		if (has_peer) {
+			fresh.generation = number;
+			fresh.slot = slot;
+			fresh.seen = time;
+			bpf_map_update_elem(&flows, &peer, &fresh, BPF_ANY);
+		}
+	}
+	count(number, slot, !is_known, time);
+	return SK_PASS;
+}
+
+SEC("sk_reuseport")
+int steer(struct sk_reuseport_md *ctx)
+{
+	return steer_packet(ctx);
+}
+
+/* With this one the kernel also asks, with the same words, where a connection shall go
+ * that waits at a listener while it closes.
+ */
+SEC("sk_reuseport/migrate")
+int steer_migrate(struct sk_reuseport_md *ctx)
+{
+	return steer_packet(ctx);
+}
+
+char LICENSE[] SEC("license") = "GPL";

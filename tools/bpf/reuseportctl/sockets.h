@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef __REUSEPORTCTL_SOCKETS_H
+#define __REUSEPORTCTL_SOCKETS_H
+
+#include "diag.h"
+#include "process.h"
+
+/* A socket at an endpoint, and the first process found that has it. */
+struct held_socket {
+	struct endpoint_socket about;
+	pid_t pid;		/* 0: none in the tree */
+	int fd;			/* its number there */
+	char comm[16];
+	int order;		/* by the age of the process, then by fd */
+};
+
+/* The sockets at @endpoint that @root and its children have, in order; @root 0: all
+ * sockets there, those that no process was found for (or may be seen) last.
+ */
+int find_sockets(const struct endpoint *endpoint, pid_t root, struct held_socket **list);
+
+/* Make a socket of another process ours as well. -1: it is gone, or says what is wrong. */
+int take_socket(const struct held_socket *socket);
+
+#endif

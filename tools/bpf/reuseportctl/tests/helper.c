@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What the tests of reuseportctl steer, load and kill.
+ *
+ * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-i] [-n] [-x] tcp|udp ADDR PORT NAME
+ *	A server: WORKERS processes (4) of SOCKETS sockets (1) each, that answer whatever
+ *	comes with NAME. -d: binds after so long. -n: without SO_REUSEPORT. -u: as that
+ *	user. -i: answers with NAME and the worker's number, from 0. -x: exits as soon as
+ *	it has its sockets. SIGTERM ends it: workers serve what waits, close, and exit.
+ *
+ * helper both ADDR PORT NAME
+ *	Two such servers in one, of TCP and of UDP.
+ *
+ * helper load [-c COUNT] [-f FLOWS] [-p PAUSE_MS] [-q HEX] tcp|udp ADDR PORT
+ *	A client, whose question over UDP is HEX, or one byte: FLOWS sockets (1) ask COUNT
+ *	times (1) each; with TCP each question is a connection. At the end, or on SIGTERM,
+ *	prints who answered how often, then
+ *		failed N	no answer, or an error
+ *		moved N		flows that more than one NAME has answered
+ *
+ * helper killat N COMMAND...
+ *	Run COMMAND and kill it when it makes its Nth system call. Status 137: so it came;
+ *	else its own, it made fewer.
+ *
+ * helper filter tcp|udp ADDR PORT
+ *	Be a server of one socket with a classic BPF program on its group, until killed.
+ *
+ * helper hold DIRECTORY
+ *	Hold an flock() on it until killed.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <linux/filter.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#define die(fmt, ...) do {							\
+	fprintf(stderr, "helper: " fmt " (%s)\n", ##__VA_ARGS__, strerror(errno));\
+	exit(1);								\
+} while (0)
+
+#define MAX_SOCKETS	2048
+#define PATIENCE_S	30
+
+static volatile sig_atomic_t term;
+
+static void on_term(int signal)
+{
+	term = signal;
+}
+
+struct target {
+	int type;
+	socklen_t len;
+	struct sockaddr_storage addr;
+};
+
+static struct target parse_target(char **argv)
+{
+	struct target target = { .type = strcmp(argv[0], "udp") ? SOCK_STREAM : SOCK_DGRAM };
+	struct sockaddr_in6 *six = (void *)&target.addr;
+	struct sockaddr_in *four = (void *)&target.addr;
+
+	if (inet_pton(AF_INET, argv[1], &four->sin_addr) == 1) {
+		four->sin_family = AF_INET;
+		four->sin_port = htons(atoi(argv[2]));
+		target.len = sizeof(*four);
+	} else if (inet_pton(AF_INET6, argv[1], &six->sin6_addr) == 1) {
+		six->sin6_family = AF_INET6;
+		six->sin6_port = htons(atoi(argv[2]));
+		target.len = sizeof(*six);
+	} else {
+		die("%s is no address", argv[1]);
+	}
+	return target;
+}
+
+static int open_server(const struct target *target, bool reuseport)
+{
+	int fd = socket(target->addr.ss_family, target->type | SOCK_NONBLOCK, 0), one = 1;
+
+	if (fd < 0)
+		die("socket");
+	if (reuseport && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)))
+		die("SO_REUSEPORT");
+	if (bind(fd, (void *)&target->addr, target->len))
+		die("bind");
+	if (target->type == SOCK_STREAM && listen(fd, 1024))
+		die("listen");
+	return fd;
+}
+
+/* -- serve ----------------------------------------------------------------- */
+
+static bool answer_one(int type, int fd, const char *name)
+{
+	struct sockaddr_storage from;
+	socklen_t len = sizeof(from);
+	char text[64];
+	int conn;
+
+	if (type == SOCK_DGRAM) {
+		if (recvfrom(fd, text, sizeof(text), 0, (void *)&from, &len) < 0)
+			return false;
+		sendto(fd, name, strlen(name), 0, (void *)&from, len);
+		return true;
+	}
+	conn = accept(fd, NULL, NULL);
+	if (conn < 0)
+		return false;
+	if (send(conn, name, strlen(name), MSG_NOSIGNAL) < 0)
+		fprintf(stderr, "helper: send: %s\n", strerror(errno));
+	close(conn);
+	return true;
+}
+
+static int work(const struct target *target, int sockets, bool reuseport, const char *name,
+		int ready)
+{
+	static struct pollfd fds[MAX_SOCKETS];
+	int i;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (i = 0; i < sockets; i++)
+		fds[i] = (struct pollfd){ open_server(target, reuseport), POLLIN, 0 };
+	if (write(ready, "", 1) != 1)
+		die("write");
+	while (!term) {
+		if (poll(fds, sockets, 20) <= 0)
+			continue;
+		for (i = 0; i < sockets; i++)
+			if (fds[i].revents)
+				answer_one(target->type, fds[i].fd, name);
+	}
+	for (i = 0; i < sockets; i++)
+		while (answer_one(target->type, fds[i].fd, name))
+			;
+	return 0;
+}
+
+static int serve(int argc, char **argv)
+{
+	struct rlimit files = { MAX_SOCKETS + 64, MAX_SOCKETS + 64 };
+	int workers = 4, sockets = 1, delay = 0, option, status = 0, ready[2], i;
+	bool reuseport = true, leave = false, numbered = false;
+	struct target target;
+	pid_t pids[64];
+	char name[64];
+	char byte;
+
+	while ((option = getopt(argc, argv, "w:s:d:u:inx")) > 0) {
+		switch (option) {
+		case 'w':
+			workers = atoi(optarg);
+			break;
+		case 's':
+			sockets = atoi(optarg);
+			break;
+		case 'd':
+			delay = atoi(optarg);
+			break;
+		case 'u':
+			if (setresuid(atoi(optarg), atoi(optarg), atoi(optarg)))
+				die("setresuid");
+			prctl(PR_SET_DUMPABLE, 1);
+			break;
+		case 'i':
+			numbered = true;
+			break;
+		case 'n':
+			reuseport = false;
+			break;
+		case 'x':
+			leave = true;
+			break;
+		default: return 2;
+		}
+	}
+	if (argc - optind != 4 || workers > 64 || sockets > MAX_SOCKETS)
+		return 2;
+	target = parse_target(argv + optind);
+	setrlimit(RLIMIT_NOFILE, &files);
+	signal(SIGTERM, on_term);
+	usleep(delay * 1000);
+	if (pipe(ready))
+		die("pipe");
+	for (i = 0; i < workers; i++) {
+		snprintf(name, sizeof(name), numbered ? "%s%d" : "%s", argv[optind + 3], i);
+		pids[i] = fork();
+		if (!pids[i])
+			exit(work(&target, sockets, reuseport, name, ready[1]));
+		/* one after the other, so that their order is that of their slots */
+		if (read(ready[0], &byte, 1) != 1)
+			die("read");
+	}
+	if (leave)
+		return 3;
+	while (!term)
+		pause();
+	for (i = 0; i < workers; i++)
+		kill(pids[i], SIGTERM);
+	for (i = 0; i < workers; i++)
+		if (waitpid(pids[i], &status, 0) < 0)
+			die("waitpid");
+	return 0;
+}
+
+static int both(int argc, char **argv)
+{
+	char *args[] = { "serve", NULL, argv[1], argv[2], argv[3], NULL };
+	int i, status, failures = 0;
+	pid_t pids[2];
+
+	if (argc != 4)
+		return 2;
+	signal(SIGTERM, on_term);
+	for (i = 0; i < 2; i++) {
+		pids[i] = fork();
+		args[1] = i ? "udp" : "tcp";
+		if (!pids[i])
+			return serve(5, args);
+	}
+	while (!term)
+		pause();
+	for (i = 0; i < 2; i++)
+		kill(pids[i], SIGTERM);
+	for (i = 0; i < 2; i++)
+		failures += waitpid(pids[i], &status, 0) < 0 || status;
+	return failures;
+}
+
+/* -- load ------------------------------------------------------------------ */
+
+static struct tally {
+	char name[64];
+	unsigned int count;
+} tallies[32];
+static unsigned int failed, moved;
+static char question[64] = "?";
+static int question_len = 1;
+
+static void parse_question(const char *hex)
+{
+	unsigned int byte;
+
+	for (question_len = 0; question_len < 64 && sscanf(hex, "%2x", &byte) == 1; hex += 2)
+		question[question_len++] = byte;
+}
+
+static void tally(const char *name)
+{
+	struct tally *t = tallies;
+
+	while (t->count && strcmp(t->name, name))
+		t++;
+	snprintf(t->name, sizeof(t->name), "%s", name);
+	t->count++;
+}
+
+static bool ask(const struct target *target, int fd, char *text, size_t size)
+{
+	struct timeval patience = { PATIENCE_S, 0 };
+	ssize_t len;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (target->type == SOCK_DGRAM && send(fd, question, question_len, 0) < 0)
+		return false;
+	len = recv(fd, text, size - 1, 0);
+	if (len <= 0)
+		return false;
+	text[len] = '\0';
+	return true;
+}
+
+static int load(int argc, char **argv)
+{
+	static char names[MAX_SOCKETS][64];
+	static int fds[MAX_SOCKETS];
+	static bool moves[MAX_SOCKETS];
+	int count = 1, flows = 1, pause_ms = 0, option, i, f;
+	struct target target;
+	char text[64];
+
+	while ((option = getopt(argc, argv, "c:f:p:q:")) > 0) {
+		switch (option) {
+		case 'c':
+			count = atoi(optarg);
+			break;
+		case 'f':
+			flows = atoi(optarg);
+			break;
+		case 'p':
+			pause_ms = atoi(optarg);
+			break;
+		case 'q':
+			parse_question(optarg);
+			break;
+		default: return 2;
+		}
+	}
+	if (argc - optind != 3 || flows > MAX_SOCKETS)
+		return 2;
+	target = parse_target(argv + optind);
+	signal(SIGTERM, on_term);
+	for (i = 0; i < count && !term; i++) {
+		for (f = 0; f < flows; f++) {
+			if (!i || target.type == SOCK_STREAM) {
+				fds[f] = socket(target.addr.ss_family, target.type, 0);
+				if (connect(fds[f], (void *)&target.addr, target.len)) {
+					close(fds[f]);
+					failed += !term;
+					continue;
+				}
+			}
+			if (ask(&target, fds[f], text, sizeof(text))) {
+				tally(text);
+				moves[f] |= i && strcmp(text, names[f]);
+				strcpy(names[f], text);
+			} else if (!term) {
+				failed++;
+			}
+			if (target.type == SOCK_STREAM)
+				close(fds[f]);
+		}
+		usleep(pause_ms * 1000);
+	}
+	for (f = 0; f < flows; f++)
+		moved += moves[f];
+	for (i = 0; tallies[i].count; i++)
+		printf("%s %u\n", tallies[i].name, tallies[i].count);
+	printf("failed %u\nmoved %u\n", failed, moved);
+	return failed ? 1 : 0;
+}
+
+/* -- killat ---------------------------------------------------------------- */
+
+static int killat(int argc, char **argv)
+{
+	int status, left = argc > 2 ? 2 * atoi(argv[1]) - 1 : 0;
+	pid_t pid;
+
+	if (left < 1)
+		return 2;
+	pid = fork();
+	if (!pid) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		execvp(argv[2], argv + 2);
+		_exit(127);
+	}
+	waitpid(pid, &status, 0);
+	/* the execve() itself is not among those counted */
+	ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD |
+	       PTRACE_O_EXITKILL);
+	ptrace(PTRACE_CONT, pid, 0, 0);
+	waitpid(pid, &status, 0);
+	ptrace(PTRACE_SYSCALL, pid, 0, 0);
+	waitpid(pid, &status, 0);
+	while (left) {
+		int signal = 0;
+
+		if (ptrace(PTRACE_SYSCALL, pid, 0, signal))
+			die("ptrace");
+		if (waitpid(pid, &status, 0) != pid)
+			die("waitpid");
+		if (WIFEXITED(status))
+			return WEXITSTATUS(status);
+		if (WIFSIGNALED(status))
+			return 128 + WTERMSIG(status);
+		if (WSTOPSIG(status) == (SIGTRAP | 0x80))
+			left--;
+	}
+	/* stopped as it enters the call: that one is not made */
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	return 137;
+}
+
+/* -- filter, hold ---------------------------------------------------------- */
+
+static int filter(int argc, char **argv)
+{
+	struct sock_filter code[] = { BPF_STMT(BPF_RET | BPF_K, 0) };
+	struct sock_fprog program = { 1, code };
+	struct target target;
+	int fd;
+
+	if (argc != 4)
+		return 2;
+	target = parse_target(argv + 1);
+	fd = open_server(&target, true);
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program)))
+		die("SO_ATTACH_REUSEPORT_CBPF");
+	pause();
+	return 0;
+}
+
+static int hold(int argc, char **argv)
+{
+	int fd;
+
+	if (argc != 2)
+		return 2;
+	fd = open(argv[1], O_RDONLY | O_DIRECTORY);
+	if (fd < 0 || flock(fd, LOCK_EX))
+		die("%s", argv[1]);
+	pause();
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*run)(int argc, char **argv);
+	} parts[] = {
+		{ "serve", serve },   { "both", both },	    { "load", load },
+		{ "killat", killat }, { "filter", filter }, { "hold", hold },
+	};
+	unsigned int i;
+
+	for (i = 0; argc > 1 && i < sizeof(parts) / sizeof(parts[0]); i++)
+		if (!strcmp(argv[1], parts[i].name))
+			return parts[i].run(argc - 1, argv + 1);
+	fprintf(stderr, "helper: see the head of helper.c\n");
+	return 2;
+}
