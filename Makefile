@@ -5,6 +5,10 @@
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
+# BASE=6.1: another Linux than 6.12. Its trees are in build/6.1; the programs for the
+# guests are those of the 6.12 tree.
+AT := $(if $(filter-out 6.12,$(BASE)),$(BASE)/)
+
 .PHONY: help
 help: ## this list
 	@echo 'A BPF_MAP_TYPE_REUSEPORT_SOCKARRAY for Linux. What you can make:'
@@ -12,11 +16,12 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | awk -F@ '{printf "  %-14s%s\n", $$1, $$2}'
 	@echo
 	@echo 'BASE_TARBALL=linux-6.12.y.tar.xz takes another base than Debian'"'"'s.'
+	@echo 'BASE=6.1: make demo, check, shell, diff on that Linux, in build/6.1.'
 
 .PHONY: demo
-demo: tests ours/um ## watch a server restart without losing a packet (6 minutes, then 1)
-	@harness/boot -t 300 -o build/demo ours/um /demo/run
-	@harness/demo/plot build/demo
+demo: tests $(AT)ours/um ## watch a server restart without losing a packet (6 minutes, then 1)
+	@harness/boot -t 300 -o build/$(AT)demo $(AT)ours/um /demo/run
+	@harness/demo/plot build/$(AT)demo
 
 .PHONY: demo-servers
 demo-servers: tests ours/um ## restart haproxy, nginx, nsd and ours 20 times under load, with reuseportctl and without (10 minutes)
@@ -25,12 +30,12 @@ demo-servers: tests ours/um ## restart haproxy, nginx, nsd and ours 20 times und
 	@harness/servers/plot build/demo
 
 .PHONY: check
-check: all-guests ours/debug ours/bench ## every test that fits into half an hour (afterwards: 8 minutes)
-	@harness/check $(CHECKS)
+check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that fits into half an hour (afterwards: 8 minutes)
+	@harness/check $(if $(AT),harness/contract,$(CHECKS))
 
 .PHONY: check-deep
 check-deep: all-guests ours/debug ours/kcsan ours/rt ours/btf ours/um-kunit ours/um-gcov bench-kernels upstream-guest ## every test there is (a day's work: 4 hours)
-	@harness/setup qemu source
+	@harness/setup qemu source deb
 	@harness/check $(CHECKS) $(DEEP_CHECKS)
 
 CHECKS = harness/contract harness/kunit harness/model/check harness/differ/run \
@@ -38,7 +43,8 @@ CHECKS = harness/contract harness/kunit harness/model/check harness/differ/run \
 	harness/check-docs harness/check-bpftool
 DEEP_CHECKS = 'harness/check-smp kcsan' 'harness/check-smp rt' \
 	'harness/check-smp btf --ops 5000000' 'harness/differ/run --long' harness/upstream/run \
-	harness/coverage harness/mutants/run 'harness/ctl stock/um' harness/check-source
+	harness/coverage harness/mutants/run 'harness/ctl stock/um' harness/check-source \
+	harness/series/check harness/check-deb
 
 .PHONY: smp
 smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, btf, kcsan or rt)
@@ -105,17 +111,49 @@ docs: trees ## build the map's page as HTML, with the BPF documentation around i
 	@harness/setup docs
 	@harness/docs
 
+.PHONY: patch
+patch: trees ## the patch as a series to send: build/series/*.patch
+	@harness/series/split.py
+
+.PHONY: diff
+diff: trees ## the patch in one piece, for Linux as it is: build/reuseport_array-VERSION.diff
+	@harness/series/split.py diff
+
+.PHONY: check-series
+check-series: trees ## apply the series, build each step of it, read it (25 minutes, then 5)
+	@harness/series/check
+
+.PHONY: deb
+deb: trees ## Debian packages of our kernel, to install; CONFIG_FILE=/boot/config-... (1 to 2 hours)
+	@harness/setup deb
+	@harness/deb $(CONFIG_FILE)
+
+.PHONY: check-deb
+check-deb: tests ## build a small package and boot what is in it (5 minutes)
+	@harness/setup qemu deb
+	@harness/check-deb
+
+.PHONY: check-arch
+check-arch: MACHINE := $(or $(MACHINE),arm64)
+check-arch: trees ## the contract tests on another processor: MACHINE=arm64 (30 minutes) or s390x
+	@harness/setup $(MACHINE)
+	@harness/programs $(MACHINE)
+	@harness/initramfs $(MACHINE)
+	@harness/build ours/$(MACHINE)
+	@harness/check-smp $(MACHINE) --ops 20000
+
 .PHONY: shell
-shell: tests ours/um ## a shell in a guest that runs our kernel
-	@harness/boot ours/um
+shell: tests $(AT)ours/um ## a shell in a guest that runs our kernel
+	@harness/boot $(AT)ours/um
 
 .PHONY: setup
 setup: ## install the Debian packages that are missing (needs root; says which)
-	@harness/setup
+	@harness/setup $(BASE:6.12=)
 
 .PHONY: trees
 trees: setup ## lay the kernel trees stock, stripped and ours under build/
-	@harness/trees.py
+	@env -u BASE $(if $(AT),-u BASE_TARBALL) harness/trees.py
+	$(if $(AT),@harness/trees.py)
 
 .PHONY: save
 save: ## write edits you made in build/ours/src back into this repository
@@ -123,17 +161,17 @@ save: ## write edits you made in build/ours/src back into this repository
 
 # A kernel: make ours/um, make stock/qemu, ...
 KERNELS := $(foreach c,$(patsubst harness/configs/%.config,%,$(wildcard harness/configs/*.config)),\
-	$(addsuffix /$(c),stock stripped ours))
+	$(addsuffix /$(c),$(addprefix $(AT),stock stripped ours)))
 .PHONY: $(KERNELS)
 $(KERNELS): trees
-	@case $@ in */um*) ;; *) harness/setup qemu ;; esac
+	@case $@ in */um*) ;; */arm64) harness/setup arm64 ;; */s390x) harness/setup s390x ;; *) harness/setup qemu ;; esac
 	@harness/build $@
 
 .PHONY: all-guests
 all-guests: tests
-	@harness/build ours/um
-	@harness/build stock/um
-	@harness/build stripped/um
+	@harness/build $(AT)ours/um
+	@harness/build $(AT)stock/um
+	@harness/build $(AT)stripped/um
 
 # Our programs for the guests, and the root file system that carries them.
 .PHONY: tests

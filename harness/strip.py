@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """What to take out of Linux to be rid of its BPF_MAP_TYPE_REUSEPORT_SOCKARRAY.
 
-Each cut names a file, a pattern and how often it has to match; one match too
-few or too many stops the run and names both.
+Each cut names a file, a pattern and how often it has to match, or for a base
+of another version what that says; one match too few or too many stops the run
+and names both.
 
 Left in place: the UAPI enum (its numbers are positional), everything under
 tools/, and what other code shares (reuseport_lock, reuseport_id,
@@ -20,7 +21,7 @@ CUTS = [
      r"ifeq \(\$\(CONFIG_INET\),y\)\n[^\n]* reuseport_array\.o\nendif\n", ""),
     ("include/linux/bpf_types.h", 1,
      r"^BPF_MAP_TYPE\(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY,[^\n]*\n", ""),
-    ("kernel/bpf/syscall.c", 1,
+    ("kernel/bpf/syscall.c", {"6.12": 1, "6.1": 0},
      r"^\tcase BPF_MAP_TYPE_REUSEPORT_SOCKARRAY:\n", ""),
 
     # The two ways in from the bpf() syscall: update, lookup.
@@ -61,7 +62,7 @@ CUTS = [
 ]
 
 
-def stripped_texts(stock):
+def stripped_texts(stock, base):
     """Map each file that is cut to its text without the map type."""
     texts = {}
     for name, wanted, pattern, stays in CUTS:
@@ -72,6 +73,8 @@ def stripped_texts(stock):
                 sys.exit(f"strip: {stock / name}: {e.strerror}; is {stock} a whole kernel tree?")
         regex = re.compile(pattern, re.M | re.S)
         texts[name], found = regex.subn(stays, texts[name])
+        if isinstance(wanted, dict):
+            wanted = wanted[base]
         if found != wanted:
             sys.exit(f"strip: {name}: expected {wanted} match(es), found {found}, of the "
                      f"pattern\n  {pattern}\nThis base differs from the tested one there; "

@@ -10,20 +10,31 @@ stripped  stock without the map type (harness/strip.py)
 ours      stripped with the patch half of this repository on it: files as they
           are, NAME.patch applied to NAME
 
+BASE=6.1 in the environment takes that Linux in place of 6.12, and build/6.1 in
+place of build. Where it has to differ there is a NAME.6.1.patch: it takes the
+place of NAME.patch, or is applied to our NAME. harness/base/6.1 has the rest.
+
 The trees are hard-linked to each other; files are replaced, never written to.
 """
+import fnmatch
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import strip
 
 ROOT = Path(__file__).resolve().parent.parent
-BUILD = ROOT / "build"
+TESTED = (ROOT / "harness/base/version").read_text().strip()
+DEFAULT = TESTED.rsplit(".", 1)[0]
+BASE = os.environ.get("BASE") or DEFAULT
+VARIANT = "" if BASE == DEFAULT else BASE
+BASE_DIR = ROOT / "harness/base" / VARIANT
+BUILD = ROOT / "build" / VARIANT
 STOCK, STRIPPED, OURS = (BUILD / t / "src" for t in ("stock", "stripped", "ours"))
 PATCH_HALF = ["kernel", "include", "net", "tools", "Documentation"]
 IDENTIFIERS = r"reuseport_array|REUSEPORT_SOCKARRAY|SK_USER_DATA_BPF|" \
@@ -71,9 +82,12 @@ def version(tree):
                     for k in ("VERSION", "PATCHLEVEL", "SUBLEVEL"))
 
 
+def bases():
+    return [DEFAULT] + sorted(p.parent.name for p in ROOT.glob("harness/base/*/version"))
+
+
 def lay_stock():
-    tested = (ROOT / "harness/base/version").read_text().strip()
-    series = tested.rsplit(".", 1)[0]
+    tested, series = (BASE_DIR / "version").read_text().strip(), BASE
     tarball = Path(os.environ.get("BASE_TARBALL") or f"/usr/src/linux-source-{series}.tar.xz")
     if not tarball.is_file():
         die(f"{tarball} is not there; install Debian's linux-source-{series} "
@@ -85,17 +99,18 @@ def lay_stock():
     stamp = BUILD / "stock/base"
     if not (stamp.is_file() and stamp.read_text() == base):
         say(f"base: unpacking {tarball} (20 s)")
-        for tree in ("stock", "stripped", "ours"):
-            shutil.rmtree(BUILD / tree, ignore_errors=True)
+        for tree in (STOCK, STRIPPED, OURS):
+            shutil.rmtree(tree.parent, ignore_errors=True)
         partial = BUILD / "stock/src.partial"
         partial.mkdir(parents=True)
         done = run("tar", "-xf", tarball, "-C", partial, "--strip-components=1")
         if done.returncode:
             die(f"{tarball} does not unpack: {done.stderr.strip()}")
         if not version(partial).startswith(series + "."):
-            die(f"{tarball} holds Linux {version(partial)}; this needs a {series}.y")
+            die(f"{tarball} holds Linux {version(partial)}; this needs a {series}.y "
+                f"(other bases: {', '.join(bases())}, by BASE=)")
         for patch in patches:
-            done = run("patch", "-s", "-p1", "-d", partial, "-i", patch)
+            done = run("patch", "-s", "--no-backup-if-mismatch", "-p1", "-d", partial, "-i", patch)
             if done.returncode:
                 die(f"{patch.relative_to(ROOT)} does not apply:\n{done.stdout}")
         partial.rename(STOCK)
@@ -105,12 +120,16 @@ def lay_stock():
     say(f"base: Linux {found} from {tarball}{note}")
 
 
+def mentions(name):
+    return (BASE_DIR if VARIANT else ROOT / "harness") / f"mentions.{name}"
+
+
 def check_mentions(tree, name):
     """The tree may speak of the map type in the places listed, and no others."""
     skip = [f"--exclude-dir={d}" for d in ("reuseport_array", "reuseportctl")]
     done = run("grep", "-rIoEi", *skip, IDENTIFIERS, ".", cwd=tree)
     found = sorted({line[2:] for line in done.stdout.splitlines()})
-    listed = ROOT / f"harness/mentions.{name}"
+    listed = mentions(name)
     allowed = [l for l in listed.read_text().splitlines() if not l.startswith("#")]
     for line in sorted(set(found) - set(allowed)):
         say(f"  in the tree, not in the list: {line}")
@@ -131,7 +150,7 @@ def changed_since(name, *parts):
 
 
 def lay_stripped():
-    texts = strip.stripped_texts(STOCK)
+    texts = strip.stripped_texts(STOCK, BASE)
     hard_link(STOCK, STRIPPED)
     for name, text in texts.items():
         replace(STRIPPED / name, text.encode())
@@ -141,20 +160,29 @@ def lay_stripped():
 
 
 def our_files():
-    """Path in the tree -> our file for it, which may be a .patch."""
+    """Path in the tree -> what makes it: our file, or a .patch, or both."""
+    left_out = BASE_DIR / "left-out"
+    left_out = left_out.read_text().splitlines() if left_out.is_file() else []
     files = {}
-    for top in PATCH_HALF:
-        for path in (ROOT / top).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                files[str(path.relative_to(ROOT)).removesuffix(".patch")] = path
-    if (ROOT / "MAINTAINERS.patch").is_file():
-        files["MAINTAINERS"] = ROOT / "MAINTAINERS.patch"
-    return files
+    paths = [p for top in PATCH_HALF for p in (ROOT / top).rglob("*")
+             if p.is_file() and "__pycache__" not in p.parts]
+    for path in paths + list(ROOT.glob("MAINTAINERS*.patch")):
+        name = str(path.relative_to(ROOT)).removesuffix(".patch")
+        base = next((b for b in bases() if path.name.endswith(f".{b}.patch")), "")
+        name = name.removesuffix(f".{base}")
+        if base in ("", BASE) and not any(fnmatch.fnmatch(name, l) for l in left_out):
+            files.setdefault(name, {})[base or path.suffix == ".patch"] = path
+    # Of the patches the one for this base; before it the whole file, if it is ours.
+    return {name: [found[k] for k in (False, BASE if BASE in found else True) if k in found]
+            for name, found in files.items()}
 
 
-def patched(name, patch):
-    done = subprocess.run(["patch", "-s", "-o", "-", str(STRIPPED / name), str(patch)],
-                          capture_output=True)
+def patched(name, text, patch):
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(text)
+        file.flush()
+        done = subprocess.run(["patch", "-s", "-r", "-", "-o", "-", file.name, str(patch)],
+                              capture_output=True)
     if done.returncode:
         die(f"{patch.relative_to(ROOT)} does not apply to {name} of Linux "
             f"{version(STRIPPED)}:\n{done.stdout.decode(errors='replace')[-400:]}"
@@ -162,16 +190,20 @@ def patched(name, patch):
     return done.stdout
 
 
-def wanted_texts(stripped):
-    wanted = dict(stripped)
-    for name, path in our_files().items():
-        wanted[name] = patched(name, path) if path.suffix == ".patch" else path.read_bytes()
-    return wanted
+def our_texts():
+    texts = {}
+    for name, paths in our_files().items():
+        text = (STRIPPED / name).read_bytes() if (STRIPPED / name).is_file() else b""
+        for path in paths:
+            text = patched(name, text, path) if path.suffix == ".patch" else path.read_bytes()
+        texts[name] = text
+    return texts
 
 
 def lay_ours(stripped):
     hard_link(STRIPPED, OURS)
-    wanted = wanted_texts(stripped)
+    ours = our_texts()
+    wanted = {**stripped, **ours}
     manifest = BUILD / "ours/laid"
     before = set(manifest.read_text().split()) if manifest.is_file() else set()
     changed = 0
@@ -185,22 +217,24 @@ def lay_ours(stripped):
             os.link(STRIPPED / name, OURS / name)
         changed += 1
     manifest.write_text("\n".join(sorted(wanted)) + "\n")
-    say(f"ours: {len(our_files())} files laid over the stripped tree, {changed} changed")
+    say(f"ours: {len(ours)} files laid over the stripped tree, {changed} changed")
     return wanted
 
 
 def save():
     """The way back, for whoever edited build/ours/src."""
-    for name, path in sorted(our_files().items()):
-        edited = OURS / name
+    laid = our_texts()
+    for name, paths in sorted(our_files().items()):
+        edited, path = OURS / name, paths[-1]
+        data = edited.read_bytes()
+        if data == laid[name]:
+            continue
         if path.suffix == ".patch":
-            done = run("diff", "-u", "--label", f"a/{name}", "--label", f"b/{name}",
-                       STRIPPED / name, edited)
-            data = done.stdout.encode()
-        else:
-            data = edited.read_bytes()
-        if replace(path, data, path.stat().st_mode & 0o777):
-            say(f"saved: {path.relative_to(ROOT)}")
+            before = paths[0] if len(paths) > 1 else STRIPPED / name
+            data = run("diff", "-u", "--label", f"a/{name}", "--label", f"b/{name}",
+                       before, edited).stdout.encode()
+        replace(path, data, path.stat().st_mode & 0o777)
+        say(f"saved: {path.relative_to(ROOT)}")
 
 
 def main():
@@ -208,11 +242,13 @@ def main():
         return save()
     if sys.argv[1:]:
         sys.exit(__doc__)
+    if BASE not in bases():
+        die(f"no base {BASE}; there are: {', '.join(bases())}")
     lay_stock()
     stripped = lay_stripped()
     wanted = lay_ours(stripped)
     for tree, name, texts in ((STRIPPED, "stripped", stripped), (OURS, "ours", wanted)):
-        listed = (ROOT / f"harness/mentions.{name}").read_bytes()
+        listed = mentions(name).read_bytes()
         remember = changed_since(name, listed, repr(sorted(texts.items())).encode())
         if remember:
             check_mentions(tree, name)

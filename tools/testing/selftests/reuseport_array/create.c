@@ -174,6 +174,9 @@ TEST(memory)
 	ASSERT_LE(0, small);
 	ASSERT_LE(0, large);
 	EXPECT_LT(0, memory_of(small));
+	/* Linux 6.1 has no way for a map to tell. */
+	if (memory_of(small) % sysconf(_SC_PAGESIZE) == 0)
+		SKIP(return, "this kernel guesses, in pages, from the size of an element");
 	EXPECT_EQ(entries * sizeof(void *), memory_of(large) - memory_of(small));
 }
 
