@@ -86,6 +86,42 @@ TEST_F(count, update_and_delete)
 	EXPECT_FILLED(0, 0);
 }
 
+#define MAPS_DEBUG	"/sys/fs/bpf/maps.debug"
+
+/* What the kernel's own list of maps says of one: its cur_entries, or -1. */
+static long long listed_entries(struct __test_metadata *_metadata, int map)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info), id;
+	long long entries = -1, n;
+	char line[256];
+	FILE *list;
+
+	ASSERT_EQ(0, bpf_map_get_info_by_fd(map, &info, &len));
+	list = fopen(MAPS_DEBUG, "r");
+	ASSERT_NE(NULL, list);
+	while (fgets(line, sizeof(line), list))
+		if (sscanf(line, "%u %*s %*u %lld", &id, &n) == 2 && id == info.id)
+			entries = n;
+	fclose(list);
+	return entries;
+}
+
+/* Without a program of one's own the count is read in bpffs. */
+TEST_F(count, maps_debug)
+{
+	if (access(MAPS_DEBUG, R_OK))
+		SKIP(return, "no " MAPS_DEBUG " (CONFIG_BPF_PRELOAD)");
+
+	EXPECT_EQ(0, listed_entries(_metadata, self->sockets));
+	ASSERT_EQ(0, put(self->sockets, 0, self->servers[0], BPF_ANY));
+	ASSERT_EQ(0, put(self->sockets, 9, self->servers[1], BPF_ANY));
+	EXPECT_EQ(2, listed_entries(_metadata, self->sockets));
+	EXPECT_EQ(0, listed_entries(_metadata, self->others));
+	close(self->servers[1]);
+	EXPECT_EQ(1, listed_entries(_metadata, self->sockets));
+}
+
 /* A slot whose socket is replaced stays filled, and so does it when the old one leaves. */
 TEST_F(count, replace)
 {
