@@ -7,7 +7,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,21 +23,23 @@ static struct {
 	unsigned int asked, refused, reset, silent, wrong;
 } *sum;
 
-static volatile sig_atomic_t stop;
 static pid_t pids[PROCESSES];
 
 static void on_term(int signal)
 {
 	int i;
 
-	stop = signal;
 	for (i = 0; i < PROCESSES; i++)
-		if (pids[i])
-			kill(pids[i], signal);
+		kill(pids[i], signal);
 }
 
-static void count_error(int err)
+static void count_error(int err, const char *when, size_t got)
 {
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	fprintf(stderr, "http: %ld.%03ld: %s in %s, after %zu bytes\n", (long)now.tv_sec,
+		now.tv_nsec / 1000000, strerror(err), when, got);
 	if (err == ECONNREFUSED)
 		__sync_fetch_and_add(&sum->refused, 1);
 	else if (err == EAGAIN || err == ETIMEDOUT || err == EINPROGRESS)
@@ -65,16 +66,20 @@ static void ask(unsigned short port, const char *page, size_t len)
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	__sync_fetch_and_add(&sum->asked, 1);
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) ||
-	    send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) < 0) {
-		count_error(errno);
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to))) {
+		count_error(errno, "connect", 0);
+		close(fd);
+		return;
+	}
+	if (send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) < 0) {
+		count_error(errno, "send", 0);
 		close(fd);
 		return;
 	}
 	while ((n = recv(fd, text + got, sizeof(text) - 1 - got, 0)) > 0)
 		got += n;
 	if (n < 0) {
-		count_error(errno);
+		count_error(errno, "recv", got);
 	} else {
 		text[got] = '\0';
 		body = strstr(text, "\r\n\r\n");
@@ -87,7 +92,9 @@ static void ask(unsigned short port, const char *page, size_t len)
 
 int main(int argc, char **argv)
 {
+	const struct timespec pause = { .tv_nsec = 2000000 };
 	static char page[32768];
+	sigset_t set;
 	time_t end;
 	size_t len;
 	FILE *file;
@@ -106,19 +113,21 @@ int main(int argc, char **argv)
 	fclose(file);
 	sum = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	end = time(NULL) + atoi(argv[1]);
-	/* a question that was asked is waited for */
-	signal(SIGTERM, on_term);
+	/* a question that was asked is waited for: SIGTERM is taken in between */
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
 	for (i = 0; i < PROCESSES; i++) {
 		pids[i] = fork();
 		if (pids[i])
 			continue;
-		memset(pids, 0, sizeof(pids));
-		while (!stop && time(NULL) < end) {
+		do {
 			ask(atoi(argv[2]), page, len);
-			usleep(2000);
-		}
+		} while (time(NULL) < end && sigtimedwait(&set, NULL, &pause) < 0);
 		_exit(0);
 	}
+	signal(SIGTERM, on_term);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	while (wait(NULL) > 0 || errno == EINTR)
 		;
 	printf("asked %u refused %u reset %u silent %u wrong %u\n", sum->asked, sum->refused,
