@@ -120,22 +120,22 @@ diff: trees ## the patch in one piece, for Linux as it is: build/reuseport_array
 	@harness/series/split.py diff
 
 .PHONY: check-series
-check-series: trees ## apply the series, build each step of it, read it (25 minutes, then 5)
+check-series: trees ## apply the series, build each step of it, read it
 	@harness/series/check
 
 .PHONY: deb
-deb: trees ## Debian packages of our kernel, to install; CONFIG_FILE=/boot/config-... (1 to 2 hours)
+deb: trees ## Debian packages of our kernel, to install; CONFIG_FILE=/boot/config-...
 	@harness/setup deb
 	@harness/deb $(CONFIG_FILE)
 
 .PHONY: check-deb
-check-deb: tests ## build a small package and boot what is in it (5 minutes)
+check-deb: tests ## build a small package and boot what is in it
 	@harness/setup qemu deb
 	@harness/check-deb
 
 .PHONY: check-arch
 check-arch: MACHINE := $(or $(MACHINE),arm64)
-check-arch: trees ## the contract tests on another processor: MACHINE=arm64 (30 minutes) or s390x
+check-arch: trees ## the contract tests on another processor: MACHINE=arm64 or s390x
 	@harness/setup $(MACHINE)
 	@harness/programs $(MACHINE)
 	@harness/initramfs $(MACHINE)
