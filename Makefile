@@ -30,7 +30,7 @@ demo-servers: tests ours/um ## restart haproxy, nginx, nsd and ours 20 times und
 	@harness/servers/plot build/demo
 
 .PHONY: check
-check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that fits into half an hour (afterwards: 8 minutes)
+check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that fits into half an hour or so (then: 15 minutes)
 	@harness/check $(if $(AT),harness/contract,$(CHECKS))
 
 .PHONY: check-deep
