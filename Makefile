@@ -34,7 +34,7 @@ check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that fits int
 	@harness/check $(if $(AT),harness/contract,$(CHECKS))
 
 .PHONY: check-deep
-check-deep: all-guests ours/debug ours/kcsan ours/rt ours/btf ours/um-kunit ours/um-gcov bench-kernels upstream-guest ## every test there is (a day's work: 4 hours)
+check-deep: all-guests ours/debug ours/kcsan ours/rt ours/btf ours/um-kunit ours/um-gcov bench-kernels upstream-guest ## every test there is (hours)
 	@harness/setup qemu source deb
 	@harness/check $(CHECKS) $(DEEP_CHECKS)
 
