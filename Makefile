@@ -180,5 +180,5 @@ tests: trees
 	@harness/initramfs
 
 .PHONY: clean
-clean: ## remove everything under build/ but the compiler's cache
-	@rm -rf $(filter-out build/ccache,$(wildcard build/*))
+clean: ## remove everything under build/
+	@rm -rf build

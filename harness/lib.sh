@@ -36,7 +36,7 @@ machine() {
 # other's results: same relative paths.
 # shellcheck disable=SC2034
 compiler() {
-	export CCACHE_DIR="$PWD/build/ccache" CCACHE_BASEDIR="$PWD/build/$1" CCACHE_NOHASHDIR=1
+	export CCACHE_BASEDIR="$PWD/build/$1" CCACHE_NOHASHDIR=1
 	export CCACHE_IGNOREOPTIONS="-fmacro-prefix-map=*"
 	export KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=reuseport KBUILD_BUILD_HOST=array
 	cc=${cross:-}gcc
