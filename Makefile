@@ -36,10 +36,10 @@ check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that fits int
 .PHONY: check-deep
 check-deep: all-guests ours/debug ours/kcsan ours/rt ours/btf ours/um-kunit ours/um-gcov bench-kernels upstream-guest ## every test there is (hours)
 	@harness/setup qemu source deb
-	@harness/check $(CHECKS) $(DEEP_CHECKS)
+	@harness/check --resume $(DEEP_CHECKS) $(CHECKS)
 
-CHECKS = harness/contract harness/kunit harness/model/check harness/differ/run \
-	'harness/check-smp debug' harness/bench/guard 'harness/ctl ours/um' \
+CHECKS = 'harness/check-smp debug' harness/contract harness/kunit 'harness/ctl ours/um' \
+	harness/differ/run harness/model/check harness/bench/guard \
 	harness/check-docs harness/check-bpftool
 DEEP_CHECKS = 'harness/check-smp kcsan' 'harness/check-smp rt' \
 	'harness/check-smp btf --ops 5000000' 'harness/differ/run --long' harness/upstream/run \
@@ -91,7 +91,7 @@ model: setup ## check the model of slots and sockets in every state (1 minute)
 	@harness/model/check
 
 .PHONY: mutants
-mutants: tests ours/um-kunit ours/btf ours/debug ## break our code in 50 ways, one at a time: who notices? (20 minutes, beside the kernels)
+mutants: tests ours/um-kunit ours/btf ours/debug ours/kcsan upstream-guest ## break our code in 50 ways, one at a time: who notices? (20 minutes, beside the kernels)
 	@harness/mutants/run
 
 .PHONY: upstream
