@@ -43,7 +43,7 @@ CHECKS = 'harness/check-smp debug' harness/contract harness/kunit 'harness/ctl o
 	harness/check-docs harness/check-bpftool
 DEEP_CHECKS = 'harness/check-smp kcsan' 'harness/check-smp rt' \
 	'harness/check-smp btf --ops 5000000' 'harness/differ/run --long' harness/upstream/run \
-	harness/coverage harness/mutants/run 'harness/ctl stock/um' harness/check-source \
+	harness/coverage harness/free-race/run harness/mutants/run 'harness/ctl stock/um' harness/check-source \
 	harness/series/check harness/check-deb
 
 .PHONY: smp
@@ -93,6 +93,10 @@ model: setup ## check the model of slots and sockets in every state (1 minute)
 .PHONY: mutants
 mutants: tests ours/um-kunit ours/btf ours/debug ours/kcsan upstream-guest ## break our code in 50 ways, one at a time: who notices? (20 minutes, beside the kernels)
 	@harness/mutants/run
+
+.PHONY: free-race
+free-race: tests ours/debug ## see stock hand out freed memory, and our map not (6 minutes, then 1)
+	@harness/free-race/run
 
 .PHONY: upstream
 upstream: upstream-guest ## run upstream's own selftests, unmodified, on stock and on ours (42 minutes on a busy machine, then 17)
