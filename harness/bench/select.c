@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <netinet/ip.h>
@@ -21,6 +22,9 @@
 #define CLIENT_PORT	900
 #define SAMPLES		128
 #define WARM_UP		16
+
+/* A datagram says generation 1, slot 0, to who looks for an id in it. */
+static const unsigned char datagram[8] = { 0, 1, 0, 0 };
 
 struct syn {
 	struct iphdr ip;
@@ -140,8 +144,9 @@ static void measure(int type, u32 size, const int *group, int port, int index,
 		expect_connection(group, port, index, row);
 	settle();
 	for (int i = -WARM_UP; i < SAMPLES; i++) {
-		long sent = MEASURE(&s, call3(__NR_write, client, (long)&syn,
-					      stream ? sizeof(syn) : 8));
+		long sent = MEASURE(&s, call3(__NR_write, client,
+					      stream ? (long)&syn : (long)datagram,
+					      stream ? sizeof(syn) : sizeof(datagram)));
 		if (sent < 0)
 			die("%s: cannot send: %s", row, strerror(-sent));
 		if (!stream)
@@ -195,4 +200,26 @@ void bench_select(int type, u32 size)
 		type_of_map = type_of_map == SOCKMAP ? SOCKHASH : 0;
 	}
 	sockets_close(sockets, size);
+}
+
+/* reuseportctl makes a service of the group that this process has, with its program. */
+void bench_service(int type, u32 size)
+{
+	static const char *const modes[] = { "none", "flow", "id:0:4" };
+	bool stream = type == SOCK_STREAM;
+	int *sockets = sockets_open(type, GROUP, PORT);
+	char command[128];
+
+	for (int i = 0; i < (stream ? 1 : 3); i++) {
+		snprintf(command, sizeof(command),
+			 "reuseportctl attach bench %s 127.0.0.1:%d --pid %d %s %s >/dev/null",
+			 stream ? "tcp" : "udp", PORT, getpid(), stream ? "" : "--udp",
+			 stream ? "" : modes[i]);
+		if (system(command))
+			die("this failed: %s", command);
+		measure(type, size, sockets, PORT, -1, "service", stream ? "-" : modes[i]);
+		if (system("reuseportctl detach bench >/dev/null"))
+			die("reuseportctl does not detach");
+	}
+	sockets_close(sockets, GROUP);
 }
