@@ -71,12 +71,12 @@ static struct syn make_syn(int port)
 	return syn;
 }
 
-static int client_open(int type, int port)
+static int client_open(int type, int from, int port)
 {
 	struct sockaddr_in address = {
 		.sin_family = AF_INET,
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-		.sin_port = htons(CLIENT_PORT),
+		.sin_port = htons(from),
 	};
 	int client;
 
@@ -135,7 +135,7 @@ static void measure(int type, u32 size, const int *group, int port, int index,
 {
 	bool stream = type == SOCK_STREAM;
 	struct syn syn = make_syn(port);
-	int client = client_open(type, port);
+	int client = client_open(type, CLIENT_PORT, port);
 	struct series s = {};
 	char row[32];
 
@@ -202,6 +202,24 @@ void bench_select(int type, u32 size)
 	sockets_close(sockets, size);
 }
 
+/* Each datagram is the first of its peer. */
+static void measure_new(u32 size, const int *group, const char *mode)
+{
+	struct series s = {};
+
+	settle();
+	for (int i = -WARM_UP; i < SAMPLES; i++) {
+		int client = client_open(SOCK_DGRAM, CLIENT_PORT - WARM_UP - 1 - i, PORT);
+
+		MEASURE(&s, call3(__NR_write, client, (long)datagram, sizeof(datagram)));
+		expect(group, -1, false, mode);
+		close(client);
+		if (i < 0)
+			s.count = 0;
+	}
+	report(&s, "udp-new-service", mode, size, 1);
+}
+
 /* reuseportctl makes a service of the group that this process has, with its program. */
 void bench_service(int type, u32 size)
 {
@@ -218,6 +236,8 @@ void bench_service(int type, u32 size)
 		if (system(command))
 			die("this failed: %s", command);
 		measure(type, size, sockets, PORT, -1, "service", stream ? "-" : modes[i]);
+		if (!stream)
+			measure_new(size, sockets, modes[i]);
 		if (system("reuseportctl detach bench >/dev/null"))
 			die("reuseportctl does not detach");
 	}
