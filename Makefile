@@ -40,7 +40,7 @@ check-deep: all-guests ours/debug ours/kcsan ours/rt ours/btf ours/um-kunit ours
 
 CHECKS = harness/contract harness/kunit harness/model/check harness/differ/run \
 	'harness/check-smp debug' harness/bench/guard 'harness/ctl ours/um' \
-	harness/check-docs harness/check-bpftool
+	harness/check-docs harness/check-bpftool harness/check-ctl
 DEEP_CHECKS = 'harness/check-smp kcsan' 'harness/check-smp rt' \
 	'harness/check-smp btf --ops 5000000' 'harness/differ/run --long' harness/upstream/run \
 	harness/coverage harness/mutants/run 'harness/ctl stock/um' harness/check-source \
