@@ -24,9 +24,9 @@ demo: tests $(AT)ours/um ## watch a server restart without losing a packet (6 mi
 	@harness/demo/plot build/$(AT)demo
 
 .PHONY: demo-servers
-demo-servers: tests ours/um ## restart haproxy, nginx, nsd and ours 20 times under load, with reuseportctl and without (10 minutes)
+demo-servers: tests ours/um ## restart haproxy, nginx, nsd, unbound and ours 20 times under load, with reuseportctl and without (12 minutes)
 	@harness/servers/root
-	@harness/boot -t 1800 -m 2048 -f build/servers/root -o build/demo ours/um /servers/run
+	@harness/boot -t 3600 -m 2048 -f build/servers/root -o build/demo ours/um /servers/run
 	@harness/servers/plot build/demo
 
 .PHONY: check
