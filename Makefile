@@ -24,9 +24,9 @@ demo: tests $(AT)ours/um ## watch a server restart without losing a packet (6 mi
 	@harness/demo/plot build/$(AT)demo
 
 .PHONY: demo-servers
-demo-servers: tests ours/um ## restart haproxy, nginx, nsd and ours 20 times under load, with reuseportctl and without (10 minutes)
+demo-servers: tests ours/um ## restart haproxy, nginx, nsd, unbound and ours 20 times under load, with reuseportctl and without (12 minutes)
 	@harness/servers/root
-	@harness/boot -t 1800 -m 2048 -f build/servers/root -o build/demo ours/um /servers/run
+	@harness/boot -t 3600 -m 2048 -f build/servers/root -o build/demo ours/um /servers/run
 	@harness/servers/plot build/demo
 
 .PHONY: check
@@ -40,7 +40,7 @@ check-deep: all-guests ours/debug ours/kcsan ours/rt ours/btf ours/um-kunit ours
 
 CHECKS = 'harness/check-smp debug' harness/contract harness/kunit 'harness/ctl ours/um' \
 	harness/differ/run harness/model/check harness/bench/guard \
-	harness/check-docs harness/check-bpftool
+	harness/check-docs harness/check-bpftool harness/check-ctl
 DEEP_CHECKS = 'harness/check-smp kcsan' 'harness/check-smp rt' \
 	'harness/check-smp btf --ops 5000000' 'harness/differ/run --long' harness/upstream/run \
 	harness/coverage harness/free-race/run harness/mutants/run 'harness/ctl stock/um' harness/check-source \

@@ -1,22 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the program in the kernel, the server and its clients agree on.
+ * What the server and its clients agree on.
  */
 #ifndef DEMO_PROTO_H
 #define DEMO_PROTO_H
 
-#include <linux/in.h>
 #include <linux/types.h>
 
 #define PORT	7000	/* TCP and UDP */
 #define WORKERS	4	/* processes of one generation */
 
-/* -- On the wire ----------------------------------------------------------- */
-
 /*
  * The server's name for a UDP connection: the process that keeps its state.
- * The client puts it into every datagram. Generations count from 1, so a
- * generation of 0 says "I have no id yet".
+ * The client puts it into every datagram, where reuseportctl reads it (--udp
+ * id:4:4). Generations count from 1, so a generation of 0 says "I have no id yet".
  */
 struct conn_id {
 	__be16 generation;
@@ -44,33 +41,6 @@ enum {
 static inline __u64 answer_to(__u32 number)
 {
 	return (number + 1) * 0x9e3779b97f4a7c15ULL;
-}
-
-/* -- In the maps ----------------------------------------------------------- */
-
-/*
- * The outer map holds one inner map per generation, in a place that follows
- * from its number, and once more, in place CURRENT, the inner map of the
- * generation that gets the new connections.
- */
-#define CURRENT	0
-#define KEPT	8	/* generations that may be alive at a time */
-#define PLACES	(1 + KEPT)
-
-static inline __u32 place_of(__u16 generation)
-{
-	return 1 + generation % KEPT;
-}
-
-/*
- * An inner map holds two sockets per worker. Each protocol has slots of its
- * own: to pick a TCP socket for a datagram is an error (EPROTOTYPE).
- */
-#define SLOTS	(2 * WORKERS)
-
-static inline __u32 slot_of(__u16 worker, __u32 protocol)
-{
-	return 2 * worker + (protocol == IPPROTO_UDP);
 }
 
 #endif

@@ -44,10 +44,14 @@ function add(run, key, value) {
 BEGIN { CONVFMT = "%.10g" }
 { run = FILENAME ~ /\/plain\// ? "plain" : "map" }
 FILENAME ~ /\/figures$/ { add(run, $1, $2) }
-$1 == "tcp" { add(run, "accepted", $2); add(run, "late", $3) }
+$1 == "tcp" { add(run, "accepted", $2) }
+# figures come first, so the time of the switch is known
+$1 == "new" && FILENAME ~ /\/worker-1-/ { add(run, "late", $2 > v[run, "switched"]) }
 $1 == "udp" { add(run, "delivered", $3); add(run, "foreign", $4) }
 
 END {
+	add("map", "late", 0)
+	add("plain", "late", 0)
 	add("map", "drain", v["map", "gone"] - v["map", "switched"])
 	add("plain", "drain", v["plain", "gone"] - v["plain", "switched"])
 

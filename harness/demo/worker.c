@@ -27,13 +27,17 @@
 
 #define BIN_US		50000
 #define BINS		4096
+#define ARRIVALS	32768		/* more than all the clients' connections */
 
 static struct conn_id me;
 static int ep, term, listener, udp;
 static unsigned int open_conns;		/* accepted and not answered yet */
 static unsigned int accepted;
-static unsigned int late;		/* new connections after SIGTERM */
 static bool draining;
+
+/* When each new connection came, TCP and UDP: was that after the switch? */
+static __u64 arrivals[ARRIVALS];
+static unsigned int arrived;
 
 /* Datagrams per BIN_US since first_bin, ours and those with a foreign id. */
 static unsigned int ours[BINS], foreign[BINS];
@@ -45,6 +49,12 @@ static void set_bin(void)
 	__u64 n = now_us() / BIN_US - first_bin;
 
 	bin = n < BINS ? n : BINS - 1;
+}
+
+static void count_arrival(void)
+{
+	if (arrived < ARRIVALS)
+		arrivals[arrived++] = now_us();
 }
 
 static bool is_request(const struct message *msg, ssize_t len)
@@ -106,7 +116,8 @@ static bool serve_datagrams(void)
 			msg.kind = htonl(NOT_MINE);
 			msg.id = me;
 		} else {
-			late += draining && !msg.id.generation;
+			if (!msg.id.generation)
+				count_arrival();
 			ours[bin]++;
 			make_answer(&msg);	/* gives a new client its id */
 		}
@@ -123,7 +134,7 @@ static bool accept_connections(void)
 		if (fd < 0)
 			return false;
 		accepted++;
-		late += draining;
+		count_arrival();
 		open_conns++;
 		if (!serve_connection(fd))
 			watch(fd);
@@ -155,10 +166,10 @@ static bool serve_once(int timeout_ms)
 }
 
 /*
- * Go on as before. New connections go to the next generation now, if there is a
- * map to say so; but those whose SYN was sent here earlier are in our listener,
- * shaking hands or waiting for accept(), and would be reset if it closed. And
- * those who have an id of ours will use it until they are done.
+ * Go on as before. Under reuseportctl nothing comes any more when we are told to
+ * stop. Without it new connections come as before; those whose SYN was sent here
+ * are in our listener, shaking hands or waiting for accept(), and are reset when
+ * it closes. And those who have an id of ours will use it until they are done.
  */
 static void drain(void)
 {
@@ -187,7 +198,9 @@ static void write_counts(const char *dir)
 	f = fopen(path, "w");
 	if (!f)
 		die("%s: %s", path, strerror(errno));
-	fprintf(f, "tcp %u %u\n", accepted, late);
+	fprintf(f, "tcp %u\n", accepted);
+	for (unsigned int i = 0; i < arrived; i++)
+		fprintf(f, "new %.3f\n", arrivals[i] / 1e6);
 	for (int i = 0; i < BINS; i++)
 		if (ours[i] || foreign[i])
 			fprintf(f, "udp %.2f %u %u\n", (first_bin + i) * (BIN_US / 1e6),

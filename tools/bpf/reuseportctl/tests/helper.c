@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the tests of reuseportctl steer, load and kill.
  *
- * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-i] [-n] [-x] tcp|udp ADDR PORT NAME
+ * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-a] [-i] [-n] [-x] \
+ *	tcp|udp ADDR PORT NAME
  *	A server: WORKERS processes (4) of SOCKETS sockets (1) each, that answer whatever
- *	comes with NAME. -d: binds after so long. -n: without SO_REUSEPORT. -u: as that
- *	user. -i: answers with NAME and the worker's number, from 0. -x: exits as soon as
- *	it has its sockets. SIGTERM ends it: workers serve what waits, close, and exit.
+ *	comes with NAME. -a: accepts and reads nothing. -d: binds after so long. -n: without
+ *	SO_REUSEPORT. -u: as that user. -i: answers with NAME and the worker's number, from
+ *	0. -x: exits as soon as it has its sockets. SIGTERM ends it: workers serve what
+ *	waits (not with -a), close, and exit.
  *
  * helper both ADDR PORT NAME
  *	Two such servers in one, of TCP and of UDP.
  *
  * helper load [-c COUNT] [-f FLOWS] [-p PAUSE_MS] [-q HEX] tcp|udp ADDR PORT
  *	A client, whose question over UDP is HEX, or one byte: FLOWS sockets (1) ask COUNT
- *	times (1) each; with TCP each question is a connection. At the end, or on SIGTERM,
- *	prints who answered how often, then
+ *	times (1) each; with TCP each question is a connection, and FLOWS of them are made
+ *	before the first is asked. At the end, or on SIGTERM, prints who answered how often,
+ *	then
  *		failed N	no answer, or an error
  *		moved N		flows that more than one NAME has answered
  *
@@ -125,8 +128,8 @@ static bool answer_one(int type, int fd, const char *name)
 	return true;
 }
 
-static int work(const struct target *target, int sockets, bool reuseport, const char *name,
-		int ready)
+static int work(const struct target *target, int sockets, bool reuseport, bool deaf,
+		const char *name, int ready)
 {
 	static struct pollfd fds[MAX_SOCKETS];
 	int i;
@@ -137,13 +140,13 @@ static int work(const struct target *target, int sockets, bool reuseport, const 
 	if (write(ready, "", 1) != 1)
 		die("write");
 	while (!term) {
-		if (poll(fds, sockets, 20) <= 0)
+		if (poll(fds, deaf ? 0 : sockets, 20) <= 0)
 			continue;
 		for (i = 0; i < sockets; i++)
 			if (fds[i].revents)
 				answer_one(target->type, fds[i].fd, name);
 	}
-	for (i = 0; i < sockets; i++)
+	for (i = 0; i < sockets && !deaf; i++)
 		while (answer_one(target->type, fds[i].fd, name))
 			;
 	return 0;
@@ -153,13 +156,13 @@ static int serve(int argc, char **argv)
 {
 	struct rlimit files = { MAX_SOCKETS + 64, MAX_SOCKETS + 64 };
 	int workers = 4, sockets = 1, delay = 0, option, status = 0, ready[2], i;
-	bool reuseport = true, leave = false, numbered = false;
+	bool reuseport = true, leave = false, numbered = false, deaf = false;
 	struct target target;
 	pid_t pids[64];
 	char name[64];
 	char byte;
 
-	while ((option = getopt(argc, argv, "w:s:d:u:inx")) > 0) {
+	while ((option = getopt(argc, argv, "w:s:d:u:ainx")) > 0) {
 		switch (option) {
 		case 'w':
 			workers = atoi(optarg);
@@ -174,6 +177,9 @@ static int serve(int argc, char **argv)
 			if (setresuid(atoi(optarg), atoi(optarg), atoi(optarg)))
 				die("setresuid");
 			prctl(PR_SET_DUMPABLE, 1);
+			break;
+		case 'a':
+			deaf = true;
 			break;
 		case 'i':
 			numbered = true;
@@ -199,7 +205,7 @@ static int serve(int argc, char **argv)
 		snprintf(name, sizeof(name), numbered ? "%s%d" : "%s", argv[optind + 3], i);
 		pids[i] = fork();
 		if (!pids[i])
-			exit(work(&target, sockets, reuseport, name, ready[1]));
+			exit(work(&target, sockets, reuseport, deaf, name, ready[1]));
 		/* one after the other, so that their order is that of their slots */
 		if (read(ready[0], &byte, 1) != 1)
 			die("read");
@@ -319,10 +325,14 @@ static int load(int argc, char **argv)
 				fds[f] = socket(target.addr.ss_family, target.type, 0);
 				if (connect(fds[f], (void *)&target.addr, target.len)) {
 					close(fds[f]);
+					fds[f] = -1;
 					failed += !term;
-					continue;
 				}
 			}
+		}
+		for (f = 0; f < flows; f++) {
+			if (fds[f] < 0)
+				continue;
 			if (ask(&target, fds[f], text, sizeof(text))) {
 				tally(text);
 				moves[f] |= i && strcmp(text, names[f]);
