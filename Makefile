@@ -34,7 +34,7 @@ check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that fits int
 	@harness/check $(if $(AT),harness/contract,$(CHECKS))
 
 .PHONY: check-deep
-check-deep: all-guests ours/debug ours/kcsan ours/rt ours/btf ours/um-kunit ours/um-gcov bench-kernels upstream-guest ## every test there is (hours)
+check-deep: all-guests ours/debug ours/kcsan ours/rt ours/btf ours/um-kunit ours/um-gcov bench-kernels upstream-guest ## every test there is (3 hours or so; goes on where it was left)
 	@harness/setup qemu source deb
 	@harness/check --resume $(DEEP_CHECKS) $(CHECKS)
 
