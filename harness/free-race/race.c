@@ -2,14 +2,14 @@
 /* A map is freed while a socket of it moves on to another map.
  *
  * Free reads the socket from its slot and then takes the socket's way back to the slot
- * from it. On the kernels of harness/free-race it rests for three seconds in between. The
- * socket meanwhile leaves its group, and with it the slot, comes back, and is put into a
- * second map. It must still know of that one when free has gone on.
+ * from it. On the kernels of harness/free-race it waits in between until the socket has
+ * left its group, and with it the slot, has come back, and has been put into a second map.
+ * The socket must still know of that one when free has gone on.
  */
 #include "common.h"
 
-#define UNTIL_FREE_RESTS	1	/* seconds after the last close() of a map */
-#define UNTIL_FREE_IS_DONE	4
+#define UNTIL_FREE_WAITS	2	/* seconds after the last close() of a map */
+#define UNTIL_FREE_IS_DONE	2	/* after the socket has been put into the second */
 
 FIXTURE(free_race) {
 	int first;
@@ -35,7 +35,7 @@ TEST_F(free_race, listener_keeps_its_slot)
 
 	ASSERT_EQ(0, put(self->first, 0, server, BPF_ANY));
 	close(self->first);
-	sleep(UNTIL_FREE_RESTS);
+	sleep(UNTIL_FREE_WAITS);
 
 	ASSERT_EQ(0, shutdown(server, SHUT_RDWR));
 	start_listening(_metadata, &tcp, server);
@@ -53,7 +53,7 @@ TEST_F(free_race, closed_socket_leaves_its_slot)
 
 	ASSERT_EQ(0, put(self->first, 0, server, BPF_ANY));
 	close(self->first);
-	sleep(UNTIL_FREE_RESTS);
+	sleep(UNTIL_FREE_WAITS);
 
 	ASSERT_EQ(0, disconnect(server));
 	bind_to(_metadata, &udp, server, 0);
