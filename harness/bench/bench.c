@@ -21,6 +21,10 @@ static void run(const char *group, u32 size)
 		bench_select(SOCK_DGRAM, size);
 	else if (!strcmp(group, "syn"))
 		bench_select(SOCK_STREAM, size);
+	else if (!strcmp(group, "service-udp"))
+		bench_service(SOCK_DGRAM, size);
+	else if (!strcmp(group, "service-syn"))
+		bench_service(SOCK_STREAM, size);
 	else if (!strcmp(group, "calls"))
 		bench_calls(size);
 	else if (!strcmp(group, "batch"))
@@ -36,8 +40,8 @@ static void run(const char *group, u32 size)
 	else if (!strcmp(group, "parallel"))
 		bench_parallel();
 	else
-		die("no group %s; there are udp syn calls batch close-udp close-tcp free memory "
-		    "parallel", group);
+		die("no group %s; there are udp syn service-udp service-syn calls batch "
+		    "close-udp close-tcp free memory parallel", group);
 }
 
 int main(int count, char **arguments)

@@ -113,6 +113,7 @@ int program_select_nested(int outer, u32 slot);
 
 /* The rows, each with its sizes */
 void bench_select(int type, u32 size);
+void bench_service(int type, u32 size);
 void bench_calls(u32 size);
 void bench_batch(u32 size);
 void bench_close(int type, u32 size);

@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <netinet/ip.h>
@@ -21,6 +22,9 @@
 #define CLIENT_PORT	900
 #define SAMPLES		128
 #define WARM_UP		16
+
+/* A datagram says generation 1, slot 0, to who looks for an id in it. */
+static const unsigned char datagram[8] = { 0, 1, 0, 0 };
 
 struct syn {
 	struct iphdr ip;
@@ -67,12 +71,12 @@ static struct syn make_syn(int port)
 	return syn;
 }
 
-static int client_open(int type, int port)
+static int client_open(int type, int from, int port)
 {
 	struct sockaddr_in address = {
 		.sin_family = AF_INET,
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-		.sin_port = htons(CLIENT_PORT),
+		.sin_port = htons(from),
 	};
 	int client;
 
@@ -131,7 +135,7 @@ static void measure(int type, u32 size, const int *group, int port, int index,
 {
 	bool stream = type == SOCK_STREAM;
 	struct syn syn = make_syn(port);
-	int client = client_open(type, port);
+	int client = client_open(type, CLIENT_PORT, port);
 	struct series s = {};
 	char row[32];
 
@@ -140,8 +144,9 @@ static void measure(int type, u32 size, const int *group, int port, int index,
 		expect_connection(group, port, index, row);
 	settle();
 	for (int i = -WARM_UP; i < SAMPLES; i++) {
-		long sent = MEASURE(&s, call3(__NR_write, client, (long)&syn,
-					      stream ? sizeof(syn) : 8));
+		long sent = MEASURE(&s, call3(__NR_write, client,
+					      stream ? (long)&syn : (long)datagram,
+					      stream ? sizeof(syn) : sizeof(datagram)));
 		if (sent < 0)
 			die("%s: cannot send: %s", row, strerror(-sent));
 		if (!stream)
@@ -195,4 +200,46 @@ void bench_select(int type, u32 size)
 		type_of_map = type_of_map == SOCKMAP ? SOCKHASH : 0;
 	}
 	sockets_close(sockets, size);
+}
+
+/* Each datagram is the first of its peer. */
+static void measure_new(u32 size, const int *group, const char *mode)
+{
+	struct series s = {};
+
+	settle();
+	for (int i = -WARM_UP; i < SAMPLES; i++) {
+		int client = client_open(SOCK_DGRAM, CLIENT_PORT - WARM_UP - 1 - i, PORT);
+
+		MEASURE(&s, call3(__NR_write, client, (long)datagram, sizeof(datagram)));
+		expect(group, -1, false, mode);
+		close(client);
+		if (i < 0)
+			s.count = 0;
+	}
+	report(&s, "udp-new-service", mode, size, 1);
+}
+
+/* reuseportctl makes a service of the group that this process has, with its program. */
+void bench_service(int type, u32 size)
+{
+	static const char *const modes[] = { "none", "flow", "id:0:4" };
+	bool stream = type == SOCK_STREAM;
+	int *sockets = sockets_open(type, GROUP, PORT);
+	char command[128];
+
+	for (int i = 0; i < (stream ? 1 : 3); i++) {
+		snprintf(command, sizeof(command),
+			 "reuseportctl attach bench %s 127.0.0.1:%d --pid %d %s %s >/dev/null",
+			 stream ? "tcp" : "udp", PORT, getpid(), stream ? "" : "--udp",
+			 stream ? "" : modes[i]);
+		if (system(command))
+			die("this failed: %s", command);
+		measure(type, size, sockets, PORT, -1, "service", stream ? "-" : modes[i]);
+		if (!stream)
+			measure_new(size, sockets, modes[i]);
+		if (system("reuseportctl detach bench >/dev/null"))
+			die("reuseportctl does not detach");
+	}
+	sockets_close(sockets, GROUP);
 }

@@ -2,6 +2,8 @@
 /* Each way a socket leaves its slot, and what does not make it leave. */
 #include <signal.h>
 #include <sys/wait.h>
+#include <linux/filter.h>
+#include <linux/sock_diag.h>
 
 #include "common.h"
 
@@ -174,6 +176,16 @@ TEST_F(leave, close_after_delete)
 	expect_stayed(_metadata, &self->slots, successor);
 }
 
+/* How many packets it has dropped. */
+static __u32 drops(int fd)
+{
+	__u32 memory[SK_MEMINFO_VARS] = {};
+	socklen_t len = sizeof(memory);
+
+	getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &len);
+	return memory[SK_MEMINFO_DROPS];
+}
+
 /* For listeners. */
 FIXTURE(listener)
 {
@@ -264,6 +276,33 @@ TEST_F(listener, accept)
 	EXPECT_TRUE(holds(self->slots.map, 0, self->slots.leaver));
 	close(client);
 	EXPECT_TRUE(holds(self->slots.map, 0, self->slots.leaver));
+}
+
+/* A connection that the kernel gives up while it makes the child takes nothing from the
+ * listener: here the child cannot pay for the listener's filter.
+ */
+TEST_F(listener, child_that_fails)
+{
+	static const char optmem_max[] = "/proc/sys/net/core/optmem_max";
+	struct sock_filter all = BPF_STMT(BPF_RET | BPF_K, ~0U);
+	struct sock_fprog filter = { .len = 1, .filter = &all };
+	int client;
+
+	close(self->slots.neighbour);
+	ASSERT_EQ(0, setsockopt(self->slots.leaver, SOL_SOCKET, SO_ATTACH_FILTER, &filter,
+				sizeof(filter)));
+	if (write_file(optmem_max, "1"))
+		SKIP(return, "no optmem_max in a network namespace before Linux 6.8");
+	client = send_from(client_family(&variant->kind), SOCK_STREAM, PORT, 1);
+	ASSERT_LE(0, client);
+	ASSERT_TRUE(EVENTUALLY(drops(self->slots.leaver)));
+
+	EXPECT_TRUE(holds(self->slots.map, 0, self->slots.leaver));
+	EXPECT_EQ(-EBUSY, put(self->slots.map, 1, self->slots.leaver, BPF_ANY));
+
+	/* The client repeats its data, which makes a child after all. */
+	ASSERT_EQ(0, write_file(optmem_max, "131072"));
+	ASSERT_LE(0, accept(self->slots.leaver, NULL, NULL));
 }
 
 /* A child that outlives its listener does not keep it in the map. */
