@@ -29,12 +29,16 @@ demo-servers: tests ours/um ## restart haproxy, nginx, nsd, unbound and ours 20 
 	@harness/boot -t 3600 -m 2048 -f build/servers/root -o build/demo ours/um /servers/run
 	@harness/servers/plot build/demo
 
+.PHONY: check-systemd
+check-systemd: tests ours/um-systemd ## run the manual page's unit under systemd and reload it under load (1 minute, beside the kernel)
+	@harness/servers/systemd
+
 .PHONY: check
 check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that fits into half an hour or so (then: 15 minutes)
 	@harness/check $(if $(AT),harness/contract,$(CHECKS))
 
 .PHONY: check-deep
-check-deep: all-guests ours/debug ours/kcsan ours/rt ours/btf ours/um-kunit ours/um-gcov bench-kernels upstream-guest ## every test there is (3 hours or so; goes on where it was left)
+check-deep: all-guests ours/debug ours/kcsan ours/rt ours/btf ours/um-kunit ours/um-gcov ours/um-systemd bench-kernels upstream-guest ## every test there is (3 hours or so; goes on where it was left)
 	@harness/setup qemu source deb
 	@harness/check --resume $(DEEP_CHECKS) $(CHECKS)
 
@@ -43,7 +47,8 @@ CHECKS = 'harness/check-smp debug' harness/contract harness/kunit 'harness/ctl o
 	harness/check-docs harness/check-bpftool harness/check-ctl
 DEEP_CHECKS = 'harness/check-smp kcsan' 'harness/check-smp rt' \
 	'harness/check-smp btf --ops 5000000' 'harness/differ/run --long' harness/upstream/run \
-	harness/coverage harness/free-race/run harness/mutants/run 'harness/ctl stock/um' harness/check-source \
+	harness/coverage harness/free-race/run harness/mutants/run 'harness/ctl stock/um' \
+	harness/servers/systemd harness/check-source \
 	harness/series/check harness/check-deb
 
 .PHONY: smp

@@ -84,7 +84,8 @@ run_tap() {
 	shift
 	harness/boot "$@" >"$tap" 2>"$tap.err" || status=$?
 	# 124 and 125 are the boot script's word for a hang, a splat, no verdict.
-	if [ $status -ge 124 ]; then
+	# Without a plan no program was run: no such kernel, for one.
+	if [ $status -ge 124 ] || ! grep -q '^1\.\.' "$tap"; then
 		cat "$tap.err" >&2
 		bad "$name, see $tap"
 	fi

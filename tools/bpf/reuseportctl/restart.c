@@ -141,8 +141,8 @@ static int find_server(pid_t pid, struct process *server)
 	return fail("the new server has ended");
 }
 
-/* systemd watches the main process of a unit. With NotifyAccess=all it may be told of
- * another one.
+/* systemd watches the main process of a unit. With NotifyAccess=exec it may be told of
+ * another one by us, whom it has started to reload the unit.
  */
 static void notify(pid_t pid)
 {
