@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Many calls at once for the same two slots and the same two sockets. The program stress
+ * does all there is; this one does little, all of it where threads meet.
+ */
+#include <pthread.h>
+
+#include "common.h"
+
+#define ROUNDS	2000	/* of each thread */
+
+FIXTURE(contend) {
+	int maps[2];
+	int servers[2];
+	__u64 cookies[2];
+};
+
+FIXTURE_VARIANT(contend) {
+	struct kind kind;
+};
+
+FIXTURE_VARIANT_ADD(contend, tcp4) { .kind = { AF_INET, SOCK_STREAM } };
+FIXTURE_VARIANT_ADD(contend, udp6) { .kind = { AF_INET6, SOCK_DGRAM } };
+
+FIXTURE_SETUP(contend)
+{
+	enter_netns(_metadata);
+	for (int i = 0; i < 2; i++) {
+		self->maps[i] = new_map(_metadata);
+		self->servers[i] = new_server(_metadata, &variant->kind);
+		self->cookies[i] = cookie_of(self->servers[i]);
+	}
+}
+
+FIXTURE_TEARDOWN(contend)
+{
+}
+
+struct worker {
+	FIXTURE_DATA(contend) *self;
+	int map;
+	const char *failed;
+	pthread_t thread;
+};
+
+static void expect(struct worker *worker, bool good, const char *what)
+{
+	if (!good)
+		worker->failed = what;
+}
+
+/* Fill a slot, replace what is in it, empty it; somebody else may have the socket. */
+static void *change(void *argument)
+{
+	struct worker *worker = argument;
+	int map = worker->map, err;
+
+	for (int i = 0; i < ROUNDS && !worker->failed; i++) {
+		err = put(map, 0, worker->self->servers[i & 1], BPF_ANY);
+		expect(worker, !err || err == -EBUSY, "update");
+		err = put(map, 0, worker->self->servers[~i & 1], BPF_EXIST);
+		expect(worker, !err || err == -EBUSY || err == -ENOENT, "replace");
+		if (i & 2)
+			continue;
+		err = del(map, 0);
+		expect(worker, !err || err == -ENOENT, "delete");
+	}
+	return NULL;
+}
+
+static void *look(void *argument)
+{
+	struct worker *worker = argument;
+	__u64 cookie;
+	int err;
+
+	for (int i = 0; i < 2 * ROUNDS && !worker->failed; i++) {
+		err = get(worker->self->maps[i & 1], 0, &cookie);
+		expect(worker, err == -ENOENT ||
+		       (!err && (cookie == worker->self->cookies[0] ||
+				 cookie == worker->self->cookies[1])), "lookup");
+	}
+	return NULL;
+}
+
+/* Sockets that two maps want are in one of them, and readers see them or nothing. */
+TEST_F(contend, two_maps_want_the_same_sockets)
+{
+	struct worker workers[] = {
+		{ .self = self, .map = self->maps[0] },
+		{ .self = self, .map = self->maps[1] },
+		{ .self = self },
+	};
+	int held[2] = {};
+	__u64 cookie;
+
+	for (int i = 0; i < ARRAY_SIZE(workers); i++)
+		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, i < 2 ? change : look,
+					    &workers[i]));
+	for (int i = 0; i < ARRAY_SIZE(workers); i++) {
+		ASSERT_EQ(0, pthread_join(workers[i].thread, NULL));
+		EXPECT_EQ(NULL, workers[i].failed) {
+			TH_LOG("%s failed", workers[i].failed);
+		}
+	}
+
+	for (int i = 0; i < 2; i++)
+		if (!get(self->maps[i], 0, &cookie))
+			held[cookie == self->cookies[1]]++;
+	EXPECT_GE(1, held[0]);
+	EXPECT_GE(1, held[1]);
+
+	/* Whoever is in no slot is free, whoever is in one is not. */
+	for (int i = 0; i < 2; i++)
+		EXPECT_EQ(held[i] ? -EBUSY : 0, put(self->maps[0], 1 + i, self->servers[i], BPF_ANY));
+}
+
+TEST_HARNESS_MAIN
