@@ -39,7 +39,7 @@ check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that fits int
 
 .PHONY: check-deep
 check-deep: all-guests ours/debug ours/kcsan ours/rt ours/btf ours/um-kunit ours/um-gcov ours/um-systemd bench-kernels upstream-guest ## every test there is (3 hours or so; goes on where it was left)
-	@harness/setup qemu source deb
+	@harness/setup qemu source deb arm64 6.1
 	@harness/check --resume $(DEEP_CHECKS) $(CHECKS)
 
 CHECKS = 'harness/check-smp debug' harness/contract harness/kunit 'harness/ctl ours/um' \
@@ -48,8 +48,9 @@ CHECKS = 'harness/check-smp debug' harness/contract harness/kunit 'harness/ctl o
 DEEP_CHECKS = 'harness/check-smp kcsan' 'harness/check-smp rt' \
 	'harness/check-smp btf --ops 5000000' 'harness/differ/run --long' harness/upstream/run \
 	harness/coverage harness/free-race/run harness/mutants/run 'harness/ctl stock/um' \
-	harness/servers/systemd harness/check-source \
-	harness/series/check harness/check-deb
+	'env STEP=1 harness/ctl ours/um' 'env STEP=101 harness/ctl debian/6.1 debian/5.10' \
+	'make check BASE=6.1' 'make check-arch' \
+	harness/servers/systemd harness/check-source harness/series/check harness/check-deb
 
 .PHONY: smp
 smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, btf, kcsan or rt)

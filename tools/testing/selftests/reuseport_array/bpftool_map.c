@@ -431,6 +431,30 @@ TEST_F(bpftool, empty)
 	EXPECT_TRUE(SAYS("\"slot\":0,\"last_slot\":7}]"));
 }
 
+/* A kernel without sock_diag leaves the cookies, and bpftool says what is missing. */
+TEST_F(bpftool, no_sock_diag)
+{
+	struct line line;
+	char text[64];
+	int i;
+
+	run(self, _metadata, ROOT, "map dump", "");
+	EXPECT_EQ(0, self->status);
+	if (line_of(self->out, 1, &line))
+		SKIP(return, "this kernel has CONFIG_INET_DIAG");
+	EXPECT_TRUE(SAYS("The kernel tells nothing of 2 of the 2 sockets (No such file"));
+	EXPECT_TRUE(SAYS("it needs CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG.\n"));
+	EXPECT_TRUE(SAYS("\n 2-4  (empty)\n   5  "));
+	EXPECT_GE(80, longest_line(self->out));
+	run(self, _metadata, ROOT, "-j map dump", "");
+	EXPECT_EQ(0, self->status);
+	for (i = 0; i < 2; i++) {
+		snprintf(text, sizeof(text), "\"cookie\":%llu,\"found\":false}",
+			 (unsigned long long)cookie_of(self->servers[i]));
+		EXPECT_TRUE(SAYS(text));
+	}
+}
+
 /* Without cookies there is nothing to say but why. */
 TEST_F(bpftool, values_of_4_bytes)
 {
