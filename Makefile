@@ -38,22 +38,22 @@ check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that fits int
 	@harness/check $(if $(AT),harness/contract,$(CHECKS))
 
 .PHONY: check-deep
-check-deep: all-guests ours/debug ours/kcsan ours/rt ours/btf ours/um-kunit ours/um-gcov ours/um-systemd bench-kernels upstream-guest ## every test there is (3 hours or so; goes on where it was left)
+check-deep: all-guests ours/debug ours/kcsan ours/rt ours/um-kunit ours/um-gcov ours/um-systemd bench-kernels upstream-guest ## every test there is (3 hours or so; goes on where it was left)
 	@harness/setup qemu source deb arm64 6.1
 	@harness/check --resume $(DEEP_CHECKS) $(CHECKS)
 
 CHECKS = 'harness/check-smp debug' harness/contract harness/kunit 'harness/ctl ours/um' \
 	harness/differ/run harness/model/check harness/bench/guard \
 	harness/check-docs harness/check-bpftool harness/check-ctl
-DEEP_CHECKS = 'harness/check-smp kcsan' 'harness/check-smp rt' \
-	'harness/check-smp btf --ops 5000000' 'harness/differ/run --long' harness/upstream/run \
-	harness/coverage harness/free-race/run harness/mutants/run 'harness/ctl stock/um' \
+DEEP_CHECKS = 'harness/check-smp upstream --ops 5000000' harness/mutants/run \
 	'env STEP=1 harness/ctl ours/um' 'env STEP=101 harness/ctl debian/6.1 debian/5.10' \
-	'make check BASE=6.1' 'make check-arch' \
-	harness/servers/systemd harness/check-source harness/series/check harness/check-deb
+	harness/series/check 'harness/check-smp kcsan' 'harness/check-smp rt' \
+	harness/upstream/run 'harness/differ/run --long' 'make check BASE=6.1' \
+	harness/check-source harness/check-deb 'make check-arch' harness/free-race/run \
+	harness/coverage 'harness/ctl stock/um' harness/servers/systemd
 
 .PHONY: smp
-smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, btf, kcsan or rt)
+smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, upstream, kcsan or rt)
 	@harness/check-smp $(or $(SMP),debug)
 
 .PHONY: differ
@@ -97,7 +97,7 @@ model: setup ## check the model of slots and sockets in every state (1 minute)
 	@harness/model/check
 
 .PHONY: mutants
-mutants: tests ours/um-kunit ours/btf ours/debug ours/kcsan upstream-guest ## break our code in 50 ways, one at a time: who notices? (20 minutes, beside the kernels)
+mutants: tests ours/um-kunit ours/debug ours/kcsan upstream-guest ## break our code in 50 ways, one at a time: who notices? (20 minutes, beside the kernels)
 	@harness/mutants/run
 
 .PHONY: free-race
