@@ -50,7 +50,7 @@ DEEP_CHECKS = 'harness/check-smp upstream --ops 5000000' harness/mutants/run \
 	harness/series/check 'harness/check-smp kcsan' 'harness/check-smp rt' \
 	harness/upstream/run 'harness/differ/run --long' 'make check BASE=6.1' \
 	harness/check-source harness/check-deb 'make check-arch' harness/free-race/run \
-	harness/coverage 'harness/ctl stock/um' harness/servers/systemd
+	harness/coverage 'harness/ctl stock/um native' harness/servers/systemd
 
 .PHONY: smp
 smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, upstream, kcsan or rt)
