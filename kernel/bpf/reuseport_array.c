@@ -19,8 +19,10 @@
  *
  * What keeps a socket alive: nothing here holds a reference. A socket that can
  * be in a slot is SOCK_RCU_FREE, and it leaves its group, hence its slot, before
- * its grace period begins. Read from a slot under RCU, it is still a socket; it
- * may by then have left its group, which the reader sees in sk_reuseport_cb.
+ * its grace period begins. Read from a slot under RCU, it is still a socket. It
+ * may by then have left the slot, and its group, which the reader sees in
+ * sk_reuseport_cb; one that stays in the group's closed section can still be
+ * selected, and packets find it closed.
  *
  * What keeps the array alive: a file or a program for everyone but detach, which
  * comes from the socket. Free may thus run at the same time as detach, and it
@@ -167,17 +169,13 @@ static void *reuseport_array_lookup_elem(struct bpf_map *map, void *key)
 
 int bpf_fd_reuseport_array_lookup_elem(struct bpf_map *map, void *key, void *value)
 {
-	struct reuseport_array *array = to_reuseport_array(map);
-	u32 index = *(u32 *)key;
 	struct sock *sk;
 
 	if (map->value_size != sizeof(u64))
 		return -ENOSPC;
-	if (index >= map->max_entries)
-		return -ENOENT;
 
 	guard(rcu)();
-	sk = rcu_dereference(array->slots[index]);
+	sk = reuseport_array_lookup(map, *(u32 *)key);
 	if (!sk)
 		return -ENOENT;
 
@@ -374,7 +372,8 @@ static long reuseport_array_delete_elem(struct bpf_map *map, void *key)
 
 /* Batches go through the map in bites: so much is copied from or to user space at
  * once, and so much is done at most while the lock is held. What precedes an error
- * is done and counted, what follows is untouched.
+ * is done and counted, what follows is untouched. Memory that cannot be read turns
+ * away the bite that it is in.
  */
 #define REUSEPORT_ARRAY_BITE	32
 
@@ -431,6 +430,8 @@ static int reuseport_array_update_batch(struct bpf_map *map, struct file *map_fi
 
 	if (attr->batch.flags || attr->batch.elem_flags > BPF_EXIST)
 		return -EINVAL;
+	if (put_user(0, &uattr->batch.count))
+		return -EFAULT;
 
 	for (done = 0; done < attr->batch.count && !err; done += bite) {
 		bite = min(attr->batch.count - done, REUSEPORT_ARRAY_BITE);
@@ -461,14 +462,13 @@ static int reuseport_array_delete_bite(struct bpf_map *map, const u32 *keys, u32
 	if (!good)
 		return err;
 
+	/* Here too the next bite asks again. */
+	err = 0;
 	spin_lock_bh(&reuseport_lock);
 	for (i = 0; i < good; i++) {
-		int failed = reuseport_array_clear_slot(map, keys[i]);
-
-		if (failed) {
-			err = failed;
+		err = reuseport_array_clear_slot(map, keys[i]);
+		if (err)
 			break;
-		}
 	}
 	spin_unlock_bh(&reuseport_lock);
 
@@ -486,6 +486,8 @@ static int reuseport_array_delete_batch(struct bpf_map *map, const union bpf_att
 
 	if (attr->batch.flags || attr->batch.elem_flags)
 		return -EINVAL;
+	if (put_user(0, &uattr->batch.count))
+		return -EFAULT;
 
 	for (done = 0; done < attr->batch.count && !err; done += bite) {
 		bite = min(attr->batch.count - done, REUSEPORT_ARRAY_BITE);
@@ -552,6 +554,7 @@ static int reuseport_array_lookup_batch(struct bpf_map *map, const union bpf_att
 			err = -ENOENT;
 			break;
 		}
+		from = array_index_nospec(from, map->max_entries);
 		to = from;
 		bite = min(attr->batch.count - done, REUSEPORT_ARRAY_BITE);
 		bite = reuseport_array_lookup_bite(map, &to, keys, cookies, bite);

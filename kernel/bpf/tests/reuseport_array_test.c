@@ -293,33 +293,61 @@ static void clone_has_no_slot(struct kunit *test)
 }
 
 /* A clone that cannot pay for its filter is freed while it looks like its parent. */
-static void clone_that_fails_leaves_the_slot_alone(struct kunit *test)
+/* Clone a listener in a way that fails late: the child cannot be charged for the filter. */
+static void test_fail_to_clone(struct kunit *test, struct sock *sk)
+{
+	int room = xchg(&init_net.core.sysctl_optmem_max, 0);
+	struct sock *child = sk_clone_lock(sk, GFP_ATOMIC);
+
+	WRITE_ONCE(init_net.core.sysctl_optmem_max, room);
+	KUNIT_EXPECT_NULL(test, child);
+	if (child)
+		test_free_clone(child);
+}
+
+static void test_attach_filter(struct kunit *test, struct sock *sk)
 {
 	struct sock_filter accept = BPF_STMT(BPF_RET | BPF_K, U32_MAX);
 	struct sock_fprog_kern fprog = { .len = 1, .filter = &accept };
-	struct test_server server = test_server(test, SOCK_STREAM);
-	struct bpf_map *map = test_new_map(test);
 	struct sk_filter *filter;
-	struct sock *child;
-	int room;
 
 	filter = kzalloc(sizeof(*filter), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, filter);
 	KUNIT_ASSERT_EQ(test, 0, bpf_prog_create(&filter->prog, &fprog));
 	refcount_set(&filter->refcnt, 1);
-	atomic_add(bpf_prog_size(filter->prog->len), &server.sk->sk_omem_alloc);
-	rcu_assign_pointer(server.sk->sk_filter, filter);
+	atomic_add(bpf_prog_size(filter->prog->len), &sk->sk_omem_alloc);
+	rcu_assign_pointer(sk->sk_filter, filter);
+}
 
+static void clone_that_fails_leaves_the_slot_alone(struct kunit *test)
+{
+	struct test_server server = test_server(test, SOCK_STREAM);
+	struct bpf_map *map = test_new_map(test);
+
+	test_attach_filter(test, server.sk);
 	KUNIT_ASSERT_EQ(test, 0, test_put(map, 0, &server, BPF_ANY));
-	room = xchg(&init_net.core.sysctl_optmem_max, 0);
-	child = sk_clone_lock(server.sk, GFP_ATOMIC);
-	WRITE_ONCE(init_net.core.sysctl_optmem_max, room);
-
-	KUNIT_EXPECT_NULL(test, child);
-	if (child)
-		test_free_clone(child);
+	test_fail_to_clone(test, server.sk);
 	KUNIT_EXPECT_PTR_EQ(test, server.sk, test_get(map, 0));
 	KUNIT_EXPECT_EQ(test, 1, bpf_map_sum_elem_count(map));
+}
+
+/* The listener leaves its group, as the last, just after it was copied. KASAN tells if the
+ * group is freed once more for the child.
+ */
+static void clone_that_fails_leaves_the_group_alone(struct kunit *test)
+{
+	struct test_server server = test_server(test, SOCK_STREAM);
+	struct sock_reuseport *reuse;
+
+	test_attach_filter(test, server.sk);
+	rcu_read_lock();
+	reuse = rcu_dereference(server.sk->sk_reuseport_cb);
+	reuseport_detach_sock(server.sk);
+	rcu_assign_pointer(server.sk->sk_reuseport_cb, reuse);
+	test_fail_to_clone(test, server.sk);
+	RCU_INIT_POINTER(server.sk->sk_reuseport_cb, NULL);
+	rcu_read_unlock();
+	rcu_barrier();
 }
 
 static void test_detach(struct sock *sk)
@@ -632,23 +660,34 @@ static void delete_errno(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ENOENT, map->ops->map_delete_elem(map, &last));
 }
 
+/* As the system call does it. */
+static int test_lookup(struct bpf_map *map, u32 index, u64 *cookie)
+{
+	int err;
+
+	migrate_disable();
+	err = bpf_fd_reuseport_array_lookup_elem(map, &index, cookie);
+	migrate_enable();
+	return err;
+}
+
 static void lookup_errno(struct kunit *test)
 {
 	struct test_server server = test_server(test, SOCK_DGRAM);
 	struct bpf_map *wide = test_new_map(test);
 	struct bpf_map *narrow = test_map(test, sizeof(u32), TEST_SLOTS);
 	struct test_server first = test_server(test, SOCK_DGRAM);
-	u32 zero = 0, one = 1, last = TEST_SLOTS - 1, beyond = TEST_SLOTS;
+	u32 last = TEST_SLOTS - 1;
 	u64 cookie = 0;
 
 	/* In slot 0, where array_index_nospec() sends what is out of bounds. */
 	KUNIT_ASSERT_EQ(test, 0, test_put(wide, 0, &first, BPF_ANY));
 	KUNIT_ASSERT_EQ(test, 0, test_put(wide, last, &server, BPF_ANY));
-	KUNIT_EXPECT_EQ(test, -ENOSPC, bpf_fd_reuseport_array_lookup_elem(narrow, &zero, &cookie));
-	KUNIT_EXPECT_EQ(test, -ENOENT, bpf_fd_reuseport_array_lookup_elem(wide, &one, &cookie));
-	KUNIT_EXPECT_EQ(test, -ENOENT, bpf_fd_reuseport_array_lookup_elem(wide, &beyond, &cookie));
+	KUNIT_EXPECT_EQ(test, -ENOSPC, test_lookup(narrow, 0, &cookie));
+	KUNIT_EXPECT_EQ(test, -ENOENT, test_lookup(wide, 1, &cookie));
+	KUNIT_EXPECT_EQ(test, -ENOENT, test_lookup(wide, last + 1, &cookie));
 	KUNIT_EXPECT_EQ(test, 0, atomic64_read(&server.sk->sk_cookie));
-	KUNIT_EXPECT_EQ(test, 0, bpf_fd_reuseport_array_lookup_elem(wide, &last, &cookie));
+	KUNIT_EXPECT_EQ(test, 0, test_lookup(wide, last, &cookie));
 	KUNIT_EXPECT_NE(test, 0, cookie);
 	KUNIT_EXPECT_EQ(test, cookie, atomic64_read(&server.sk->sk_cookie));
 }
@@ -676,6 +715,7 @@ static struct kunit_case reuseport_array_cases[] = {
 	KUNIT_CASE(connected_socket_in_a_group),
 	KUNIT_CASE(clone_has_no_slot),
 	KUNIT_CASE(clone_that_fails_leaves_the_slot_alone),
+	KUNIT_CASE(clone_that_fails_leaves_the_group_alone),
 	KUNIT_CASE(detach_of_a_socket_in_no_map),
 	KUNIT_CASE_PARAM(free_lets_go_of_every_socket, test_filling_gen_params),
 	KUNIT_CASE(count_of_filled_slots),

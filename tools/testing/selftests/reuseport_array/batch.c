@@ -1050,7 +1050,7 @@ TEST_F(walk, fault_of_the_token)
 	expect_rest(_metadata, w, NULL, 0, BITE);
 }
 
-/* A batch whose count cannot be written says so. */
+/* A batch whose count cannot be written says so, and does nothing. */
 TEST_F(walk, fault_of_the_count)
 {
 	static const int commands[] = {
@@ -1078,6 +1078,7 @@ TEST_F(walk, fault_of_the_count)
 		ASSERT_EQ(0, mprotect(attr, page, PROT_READ));
 		EXPECT_EQ(-1, syscall(__NR_bpf, commands[i], attr, sizeof(*attr)));
 		EXPECT_EQ(EFAULT, errno);
+		EXPECT_TRUE(holds(w->map, w->keys[0], w->servers[0]));
 	}
 }
 

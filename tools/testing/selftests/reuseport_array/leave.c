@@ -2,7 +2,10 @@
 /* Each way a socket leaves its slot, and what does not make it leave. */
 #include <signal.h>
 #include <sys/wait.h>
+#include <net/if.h>
 #include <linux/filter.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
 #include <linux/sock_diag.h>
 
 #include "common.h"
@@ -239,6 +242,54 @@ TEST_F(listener, disconnect)
 	expect_left(_metadata, &self->slots, &variant->kind);
 }
 
+/* What ss -K does. Return 0 or a negative error. */
+static int destroy(struct __test_metadata *_metadata, const struct kind *kind, int fd)
+{
+	struct {
+		struct nlmsghdr nlh;
+		struct inet_diag_req_v2 req;
+	} request = {
+		.nlh.nlmsg_len = sizeof(request),
+		.nlh.nlmsg_type = SOCK_DESTROY,
+		.nlh.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
+		.req.sdiag_family = kind->family,
+		.req.sdiag_protocol = IPPROTO_TCP,
+		.req.idiag_states = 1 << 10,	/* TCP_LISTEN */
+		.req.id.idiag_sport = htons(PORT),
+	};
+	struct {
+		struct nlmsghdr nlh;
+		struct nlmsgerr err;
+	} answer;
+	int nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	struct inet_diag_sockid *id = &request.req.id;
+	struct sockaddr_storage ss;
+	__u64 cookie = cookie_of(fd);
+
+	fill_address(&ss, kind->family, kind->dual, PORT);
+	if (kind->family == AF_INET)
+		memcpy(id->idiag_src, &((struct sockaddr_in *)&ss)->sin_addr, 4);
+	else
+		memcpy(id->idiag_src, &((struct sockaddr_in6 *)&ss)->sin6_addr, 16);
+	id->idiag_cookie[0] = cookie;
+	id->idiag_cookie[1] = cookie >> 32;
+	ASSERT_LE(0, nl);
+	ASSERT_EQ(sizeof(request), send(nl, &request, sizeof(request), 0));
+	ASSERT_LE(sizeof(answer), recv(nl, &answer, sizeof(answer), MSG_TRUNC));
+	close(nl);
+	return answer.err.error;
+}
+
+/* A listener that somebody else ends is gone from its slot, though its fd is open. */
+TEST_F(listener, destroyed)
+{
+	/* the kernel looks for one by its address: it finds another of the group else */
+	close(self->slots.neighbour);
+	ASSERT_EQ(0, destroy(_metadata, &variant->kind, self->slots.leaver));
+	EXPECT_TRUE(is_empty(self->slots.map, 0));
+	EXPECT_EQ(-EINVAL, put(self->slots.map, 2, self->slots.leaver, BPF_ANY));
+}
+
 /* A listener that is back does not get its slot back, but can be added again. */
 TEST_F(listener, listen_again)
 {
@@ -386,6 +437,14 @@ TEST_F(datagram, disconnect)
 		expect_stayed(_metadata, &self->slots, self->slots.leaver);
 		return;
 	}
+	EXPECT_EQ(-EINVAL, put(self->slots.map, 2, self->slots.leaver, BPF_ANY));
+	expect_left(_metadata, &self->slots, &variant->kind);
+}
+
+/* Nor does a device let it stay, even where it is the only one. */
+TEST_F(datagram, bind_to_device)
+{
+	ASSERT_EQ(0, setsockopt(self->slots.leaver, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3));
 	EXPECT_EQ(-EINVAL, put(self->slots.map, 2, self->slots.leaver, BPF_ANY));
 	expect_left(_metadata, &self->slots, &variant->kind);
 }
