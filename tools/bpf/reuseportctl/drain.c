@@ -152,12 +152,12 @@ int server_await_end(const struct process *process, int signal, __u64 timeout)
 /* The last one before the current, or after it if there was a rollback. */
 static __u32 choose(const struct service *service)
 {
-	__u32 number;
+	const __u32 *number = service->now.numbers;
+	int i;
 
-	for (number = service->now.newest; number && number + PLACES > service->now.newest;
-	     number--)
-		if (number != service->now.current && generation_live(service, number))
-			return number;
+	for (i = 0; i < PLACES; i++)
+		if (number[i] != service->now.current && generation_live(service, number[i]))
+			return number[i];
 	return 0;
 }
 

@@ -209,22 +209,42 @@ void generation_drop(struct service *service, __u32 number)
 	clear_place(service, number % PLACES);
 }
 
-int generation_recover(struct service *service)
+/* Does a generation that is still needed have this place? */
+static bool is_taken(const struct service *service, __u32 place)
 {
 	struct generation about;
+
+	return !bpf_map_lookup_elem(service->about, &place, &about) && about.number &&
+	       about.number <= service->now.newest &&
+	       (about.number == service->now.current || generation_live(service, about.number));
+}
+
+__u32 generation_next(const struct service *service)
+{
+	__u32 number = service->now.newest, oldest, i;
+
+	for (i = 0; i < PLACES; i++)
+		if (!is_taken(service, ++number % PLACES))
+			return number;
+
+	oldest = service->now.numbers[PLACES - 1];
+	if (oldest == service->now.current)
+		oldest = service->now.numbers[PLACES - 2];
+	fail("generation %u of service %s still has sockets, and no more than %d generations "
+	     "can: drain and stop it (reuseportctl drain %s --generation %u --kill TERM)",
+	     oldest, service->name, PLACES, service->name, oldest);
+	return 0;
+}
+
+int generation_recover(struct service *service)
+{
 	__u32 place, id;
 
 	for (place = 0; place < PLACES; place++) {
 		if (bpf_map_lookup_elem(service->generations, &place, &id))
 			continue;
-		if (bpf_map_lookup_elem(service->about, &place, &about))
-			return fail("cannot read what service %s is (%s)", service->name,
-				    strerror(errno));
-		if (about.number && about.number <= service->now.newest &&
-		    (about.number == service->now.current ||
-		     generation_live(service, about.number)))
-			continue;
-		clear_place(service, place);
+		if (!is_taken(service, place))
+			clear_place(service, place);
 	}
 	return 0;
 }
@@ -314,9 +334,8 @@ static int fill_some(const struct service *service, int map, __u32 first,
 int generation_fill(struct service *service, const struct held_socket *sockets, int count,
 		    const struct process *server, __u32 *number)
 {
-	__u32 next = service->now.newest + 1, place = next % PLACES;
-	struct generation about = { .number = next, .slots = count, .live = count };
-	struct generation before;
+	struct generation about = { .slots = count, .live = count };
+	__u32 next, place;
 	int map, i, err = 0;
 
 	if (count > (int)service->config.steering.slots)
@@ -326,11 +345,11 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 			    count, MAX_SLOTS);
 	if (generation_recover(service))
 		return -1;
-	if (!bpf_map_lookup_elem(service->about, &place, &before) && before.number)
-		return fail("generation %u of service %s still has sockets, and no more than %d "
-			    "generations can: drain and stop it (reuseportctl drain %s "
-			    "--generation %u --kill TERM)",
-			    before.number, service->name, PLACES, service->name, before.number);
+	next = generation_next(service);
+	if (!next)
+		return -1;
+	place = next % PLACES;
+	about.number = next;
 
 	map = bpf_map_create(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "sockets", sizeof(__u32),
 			     sizeof(__u64), count, NULL);
@@ -365,13 +384,26 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 	return err;
 }
 
+static int newest_first(const void *a, const void *b)
+{
+	const __u32 *x = a, *y = b;
+
+	return (*x < *y) - (*x > *y);
+}
+
 int generation_switch(struct service *service, __u32 number)
 {
 	struct state next = { .current = number, .newest = service->now.newest };
-	__u32 zero = 0;
+	struct generation about;
+	__u32 place, zero = 0;
 
 	if (number > next.newest)
 		next.newest = number;
+	for (place = 0; place < PLACES; place++)
+		if (!bpf_map_lookup_elem(service->about, &place, &about) &&
+		    about.number <= next.newest)
+			next.numbers[place] = about.number;
+	qsort(next.numbers, PLACES, sizeof(*next.numbers), newest_first);
 	if (bpf_map_update_elem(service->state, &zero, &next, BPF_ANY))
 		/* if it is new, whoever comes next will find that it never was switched to */
 		return fail("cannot switch service %s (%s)", service->name, strerror(errno));

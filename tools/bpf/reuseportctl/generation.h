@@ -4,6 +4,8 @@
 
 #include "service.h"
 
+/* The number that the next generation gets. 0: there is no place for it; says so. */
+__u32 generation_next(const struct service *service);
 /* Prepare the next generation from these sockets of @server. No packet goes there. */
 int generation_fill(struct service *service, const struct held_socket *sockets, int count,
 		    const struct process *server, __u32 *number);

@@ -230,10 +230,11 @@ static int switch_all(struct part *parts, int count, const struct process *serve
 /* With the locks held: from nothing to the switch, or back to nothing. */
 static int bring_up(struct part *parts, const struct plan *plan)
 {
+	__u32 next = generation_next(&parts[0].service);
 	struct process server;
 	int err, i;
 
-	err = start(plan->command, parts[0].service.now.newest + 1);
+	err = !next || start(plan->command, next);
 	if (!err) {
 		err = find_new_sockets(parts, plan) ||
 		      find_server(parts[0].sockets[0].pid, &server) ||
@@ -335,7 +336,7 @@ int do_restart(struct arguments *args)
 		else if (dry_run)
 			say("would start %s, switch service %s to it as generation %u, and drain "
 			    "and stop generation %u",
-			    plan.command[0], plan.names[opened], service->now.newest + 1,
+			    plan.command[0], plan.names[opened], generation_next(service),
 			    service->now.current);
 	}
 	if (!err && !dry_run) {

@@ -177,7 +177,7 @@ static __always_inline __u32 pick_any(struct sk_reuseport_md *ctx, const struct 
 		return now->current;
 
 	for (i = 0; i < PLACES; i++) {
-		number = now->newest - i;
+		number = now->numbers[i];
 		if (!number)
 			break;
 		if (number != now->current && pick(ctx, number, TRIES_ELSEWHERE, slot))

@@ -17,12 +17,14 @@
 #define PLACES		8	/* generations that may have sockets at a time */
 #define MAX_SLOTS	1024	/* sockets of one generation; a power of two */
 
-/* Which generation gets new connections and flows, and the last one that ever did.
- * They count from 1. One write of 8 bytes switches.
+/* Which generation gets new connections and flows, and the last one that ever did. They
+ * count from 1; a number is left out if another generation still has its place. One write
+ * switches.
  */
 struct state {
 	__u32 current;
 	__u32 newest;
+	__u32 numbers[PLACES];	/* of all there were at the switch, newest first */
 };
 
 /* A generation. The first @live places of @order name the slots that may still have a

@@ -90,7 +90,7 @@ static bool is_in_view(const struct view *view, __u64 cookie)
 static int look(struct view *view, const char *name)
 {
 	const struct state *now = &view->service.now;
-	__u32 number, id;
+	__u32 id;
 	int i;
 
 	memset(view, 0, sizeof(*view));
@@ -111,8 +111,8 @@ static int look(struct view *view, const char *name)
 	view->generations = calloc(PLACES, sizeof(*view->generations));
 	if (!view->generations)
 		return fail("out of memory");
-	for (number = now->newest; number && number + PLACES > now->newest; number--)
-		look_at_generation(view, number);
+	for (i = 0; i < PLACES && now->numbers[i]; i++)
+		look_at_generation(view, now->numbers[i]);
 	for (i = 0; i < view->nr_sockets; i++) {
 		if (is_in_view(view, view->sockets[i].about.cookie))
 			continue;

@@ -35,8 +35,8 @@ int do_switch(struct arguments *args)
 	if (count < 0 || server_settle(pid, who, settle, NULL)) {
 		err = -1;
 	} else if (dry_run) {
-		number = count ? service.now.newest + 1 : elsewhere;
-		err = count ? check_reuseport(sockets, count) : 0;
+		number = count ? generation_next(&service) : elsewhere;
+		err = !number || (count && check_reuseport(sockets, count));
 	} else if (count) {
 		err = server_prepare(&service, sockets, count, &process, force, &number) ||
 		      generation_switch(&service, number);
@@ -60,17 +60,16 @@ int do_rollback(struct arguments *args)
 	struct generation about;
 	struct service service;
 	const char *name;
-	__u32 number;
-	int err = 0;
+	__u32 number = 0;
+	int err = 0, i;
 
 	if (take_name(args, &name) || nothing_left(args) || service_open(&service, name, true))
 		return -1;
-	for (number = service.now.current - 1; number + PLACES > service.now.newest && number;
-	     number--)
-		if (generation_live(&service, number))
-			break;
-	if (!number || generation_read(&service, number, &about) ||
-	    !generation_live(&service, number))
+	for (i = 0; i < PLACES && !number; i++)
+		if (service.now.numbers[i] < service.now.current &&
+		    generation_live(&service, service.now.numbers[i]))
+			number = service.now.numbers[i];
+	if (!number || generation_read(&service, number, &about))
 		err = fail("service %s has no generation before %u that still has sockets: start "
 			   "the old server again and switch to it",
 			   name, service.now.current);
