@@ -4,10 +4,16 @@
 
 #include "service.h"
 
-/* Prepare the next generation from these sockets of @server. No packet goes there. */
+/* Prepare the next generation from these sockets of @server. No packet goes there, though
+ * the program is on their group then.
+ */
 int generation_fill(struct service *service, const struct held_socket *sockets, int count,
 		    const struct process *server, __u32 *number);
-/* Undo that. */
+/* Are they of the group of the service? */
+int generation_check(const struct service *service, const struct held_socket *sockets, int count);
+/* Put the program on the group of these sockets, which is new if the last one died. */
+int generation_steer(struct service *service, const struct held_socket *sockets, int count);
+/* Undo the first. */
 void generation_drop(struct service *service, __u32 number);
 /* From here on what is new goes to @number. */
 int generation_switch(struct service *service, __u32 number);
