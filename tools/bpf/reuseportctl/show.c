@@ -91,7 +91,7 @@ static int look(struct view *view, const char *name)
 {
 	const struct state *now = &view->service.now;
 	__u32 number, id;
-	int i;
+	int i, ours = 0;
 
 	memset(view, 0, sizeof(*view));
 	view->program = -1;
@@ -102,6 +102,10 @@ static int look(struct view *view, const char *name)
 		view->nr_sockets = find_sockets(&view->service.endpoint, 0, &view->sockets);
 		if (view->nr_sockets < 0)
 			return -1;
+		for (i = 0; i < view->nr_sockets; i++)
+			if (service_has_group(&view->service, &view->sockets[i].about))
+				view->sockets[ours++] = view->sockets[i];
+		view->nr_sockets = ours;
 		if (view->nr_sockets)
 			view->program = group_program(&view->service.endpoint,
 						      view->sockets[0].about.cookie, &id);
