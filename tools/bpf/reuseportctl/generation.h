@@ -4,19 +4,17 @@
 
 #include "service.h"
 
-/* Prepare the next generation from these sockets of @server. No packet goes there, though
- * the program is on their group then.
- */
+/* Prepare the next generation from these sockets of @server. No packet goes there. */
 int generation_fill(struct service *service, const struct held_socket *sockets, int count,
 		    const struct process *server, __u32 *number);
-/* Are they of the group of the service? */
-int generation_check(const struct service *service, const struct held_socket *sockets, int count);
-/* Put the program on the group of these sockets, which is new if the last one died. */
-int generation_steer(struct service *service, const struct held_socket *sockets, int count);
-/* Undo the first. */
+/* Undo that. */
 void generation_drop(struct service *service, __u32 number);
 /* From here on what is new goes to @number. */
 int generation_switch(struct service *service, __u32 number);
+/* Are these sockets of the group of the service? */
+int generation_check(const struct service *service, const struct held_socket *sockets, int count);
+/* Put the program on the group of these sockets, which is new if the last one died. */
+int generation_steer(struct service *service, const struct held_socket *sockets, int count);
 /* Do away with what a command that was killed has left, and generations without sockets. */
 int generation_recover(struct service *service);
 

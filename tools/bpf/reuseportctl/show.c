@@ -91,7 +91,7 @@ static int look(struct view *view, const char *name)
 {
 	const struct state *now = &view->service.now;
 	__u32 number, id;
-	int i, ours = 0;
+	int i;
 
 	memset(view, 0, sizeof(*view));
 	view->program = -1;
@@ -99,6 +99,8 @@ static int look(struct view *view, const char *name)
 		return -1;
 	view->here = process_netns("self") == view->service.config.netns;
 	if (view->here) {
+		int ours = 0;
+
 		view->nr_sockets = find_sockets(&view->service.endpoint, 0, &view->sockets);
 		if (view->nr_sockets < 0)
 			return -1;

@@ -91,14 +91,13 @@ out:
 
 int do_rollback(struct arguments *args)
 {
+	bool force = take_flag(args, "--force");
 	struct generation about;
 	struct service service;
 	const char *name;
 	__u32 number;
-	bool force;
 	int err = 0;
 
-	force = take_flag(args, "--force");
 	if (take_name(args, &name) || nothing_left(args) || service_open(&service, name, true))
 		return -1;
 	for (number = service.now.current - 1; number + PLACES > service.now.newest && number;

@@ -420,7 +420,7 @@ static int killat(int argc, char **argv)
 	return 137;
 }
 
-/* -- filter, hold, unable, strip ------------------------------------------ */
+/* -- filter, hold ---------------------------------------------------------- */
 
 static int filter(int argc, char **argv)
 {
@@ -451,6 +451,8 @@ static int hold(int argc, char **argv)
 	pause();
 	return 0;
 }
+
+/* -- unable, strip --------------------------------------------------------- */
 
 static int unable(int argc, char **argv)
 {
@@ -491,9 +493,9 @@ int main(int argc, char **argv)
 		const char *name;
 		int (*run)(int argc, char **argv);
 	} parts[] = {
+		{ "unable", unable }, { "strip", strip },
 		{ "serve", serve },   { "both", both },	    { "load", load },
 		{ "killat", killat }, { "filter", filter }, { "hold", hold },
-		{ "unable", unable }, { "strip", strip },
 	};
 	unsigned int i;
 
