@@ -2,7 +2,8 @@
 /* attach and detach: a server that runs becomes a service, and is left alone again.
  *
  * attach makes the maps, fills the first generation and only then puts the program on
- * the group: from one packet to the next the same sockets are picked by another hash.
+ * the group: from one packet to the next the same sockets are picked by another hash. What
+ * can fail comes before, so that another program is not lost to an attach that fails.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -97,7 +98,9 @@ static int make(struct order *order, const struct held_socket *sockets, int coun
 	if (service_create(&service, order->name, &order->config, order->flows))
 		return -1;
 	/* with what a command that was killed has left out of the way */
-	err = order->force ? 0 : refuse_foreign(NULL, &order->endpoint, &sockets[0].about);
+	err = generation_check(&service, sockets, count);
+	if (!err && !order->force)
+		err = refuse_foreign(NULL, &order->endpoint, &sockets[0].about);
 	if (dry_run || err)
 		goto out;
 	err = generation_fill(&service, sockets, count, process, &number);
@@ -141,6 +144,8 @@ int do_attach(struct arguments *args)
 	memcpy(order.config.address, order.endpoint.address, sizeof(order.config.address));
 	order.config.port = order.endpoint.port;
 	order.config.uid = sockets[0].about.uid;
+	order.config.interface = sockets[0].about.interface;
+	order.config.v6only = sockets[0].about.v6only;
 	order.config.netns = process_netns("self");
 	if (!order.config.steering.slots)
 		order.config.steering.slots = default_slots(count);

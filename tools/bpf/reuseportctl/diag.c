@@ -70,7 +70,7 @@ static int add_socket(struct collection *all, const struct nlmsghdr *nlh)
 	int len = nlh->nlmsg_len - NLMSG_LENGTH(sizeof(*msg));
 	const struct endpoint *endpoint = all->endpoint;
 	struct rtattr *attr = (struct rtattr *)(msg + 1);
-	struct endpoint_socket *larger;
+	struct endpoint_socket *larger, *socket;
 
 	if (msg->id.idiag_sport != endpoint->port || msg->idiag_family != endpoint->family ||
 	    memcmp(msg->id.idiag_src, endpoint->address, endpoint->family == AF_INET ? 4 : 16))
@@ -82,17 +82,21 @@ static int add_socket(struct collection *all, const struct nlmsghdr *nlh)
 			return ENOMEM;
 		all->list = larger;
 	}
-	all->list[all->count] = (struct endpoint_socket){
+	socket = &all->list[all->count++];
+	*socket = (struct endpoint_socket){
 		.cookie = (__u64)msg->id.idiag_cookie[1] << 32 | msg->id.idiag_cookie[0],
 		.inode = msg->idiag_inode,
 		.uid = msg->idiag_uid,
+		.interface = msg->id.idiag_if,
 		.queue = msg->idiag_rqueue,
 	};
-	for (; RTA_OK(attr, len); attr = RTA_NEXT(attr, len))
+	for (; RTA_OK(attr, len); attr = RTA_NEXT(attr, len)) {
 		if (attr->rta_type == INET_DIAG_SKMEMINFO &&
 		    RTA_PAYLOAD(attr) > SK_MEMINFO_DROPS * sizeof(__u32))
-			all->list[all->count].drops = ((__u32 *)RTA_DATA(attr))[SK_MEMINFO_DROPS];
-	all->count++;
+			socket->drops = ((__u32 *)RTA_DATA(attr))[SK_MEMINFO_DROPS];
+		if (attr->rta_type == INET_DIAG_SKV6ONLY)
+			socket->v6only = *(__u8 *)RTA_DATA(attr);
+	}
 	return 0;
 }
 

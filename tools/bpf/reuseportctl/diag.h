@@ -17,6 +17,8 @@ struct endpoint_socket {
 	__u64 cookie;
 	__u32 inode;		/* 0: no process has it */
 	__u32 uid;
+	__u32 interface;	/* that it is bound to; 0: to none */
+	__u32 v6only;
 	__u32 queue;		/* TCP: connections to accept; UDP: bytes */
 	__u32 drops;
 };

@@ -136,7 +136,9 @@ int refuse_foreign(const struct service *service, const struct endpoint *endpoin
 		if (!id)
 			return fail("there is a classic BPF program on %s already. " REMEDY,
 				    format_endpoint(endpoint, text));
-		if (service ? id == program_id(service->program) : visit_services(is_pinned, &id))
+		/* attach has put away what was left of a service, but on a dry run */
+		if (service ? id == program_id(service->program) :
+			      dry_run && visit_services(is_pinned, &id))
 			return 0;
 		return fail("program %u is on %s already. " REMEDY, id,
 			    format_endpoint(endpoint, text));

@@ -12,8 +12,9 @@ int group_program(const struct endpoint *endpoint, __u64 cookie, __u32 *id);
 bool probe_groups(void);
 /* Is it known to be somebody else's? */
 bool is_foreign(const struct service *service, const struct endpoint_socket *socket);
-/* Refuse a group that has, or might have, a program that is not of @service (or of any
- * service, if that is NULL).
+/* Refuse a group that has, or might have, a program that is not of @service. If that is
+ * NULL no program is welcome, but where the kernel does not tell, those of services are
+ * taken to be on their own groups.
  */
 int refuse_foreign(const struct service *service, const struct endpoint *endpoint,
 		   const struct endpoint_socket *socket);

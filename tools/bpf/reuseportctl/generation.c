@@ -6,12 +6,14 @@
  *
  *   1. about[place].number = 0	The place is taken from a generation that has no sockets.
  *   2. generations[place]	An empty map. Whoever finds it with a number of 0, or one
- *				above state.newest, knows that nobody came to step 5.
+ *				above state.newest, knows that nobody came to step 6.
  *   3. the sockets		Into that map, not before: what has sockets can be found.
  *   4. about[place]		All there is to say, the number too.
- *   5. state			Current and newest, at once: the switch.
+ *   5. the program		Onto the group, where it is already but for a group that is
+ *				new. Nothing may fail in between here and there.
+ *   6. state			Current and newest, at once: the switch.
  *
- * Up to 4 the program does not know the generation: current names another one, and an
+ * Up to 5 the program does not know the generation: current names another one, and an
  * id or a flow is only ever of a generation up to newest. generation_recover() takes the
  * sockets out of such a map, so that they can be put into the next one.
  */
@@ -298,20 +300,11 @@ static int put(int map, __u32 first, const int *fds, int count, int *done)
 	return 0;
 }
 
-static int fill_some(const struct service *service, int map, __u32 first,
-		     const struct held_socket *sockets, int count)
+static int fill_some(int map, __u32 first, const struct held_socket *sockets, int count)
 {
 	int fds[AT_ONCE], taken, done, err = 0, i;
 
 	for (taken = 0; taken < count; taken++) {
-		if (sockets[taken].about.uid != service->config.uid) {
-			err = fail("socket %d of process %d belongs to user %u, those of service "
-				   "%s to user %u: the kernel lets only one user share a port, so "
-				   "this is another group. Detach the service and attach it anew",
-				   sockets[taken].fd, sockets[taken].pid, sockets[taken].about.uid,
-				   service->name, service->config.uid);
-			break;
-		}
 		fds[taken] = take_socket(&sockets[taken]);
 		if (fds[taken] < 0) {
 			err = -1;
@@ -323,11 +316,46 @@ static int fill_some(const struct service *service, int map, __u32 first,
 		if (err)
 			err = refused(&sockets[done], fds[done], err);
 	}
-	/* a group that is new, because the last one died, has no program yet */
-	if (!err && !first)
-		err = service_steer(service, fds[0]);
 	for (i = 0; i < taken; i++)
 		close(fds[i]);
+	return err;
+}
+
+int generation_check(const struct service *service, const struct held_socket *sockets, int count)
+{
+	int i;
+
+	for (i = 0; i < count; i++) {
+		if (sockets[i].about.uid != service->config.uid)
+			return fail("socket %d of process %d belongs to user %u, those of the "
+				    "service to user %u: the kernel lets only one user share a "
+				    "port, so this is another group. Detach the service and attach "
+				    "it anew",
+				    sockets[i].fd, sockets[i].pid, sockets[i].about.uid,
+				    service->config.uid);
+		if (!service_has_group(service, &sockets[i].about))
+			return fail("socket %d of process %d is bound to another interface than "
+				    "those of the service, or differs in IPV6_V6ONLY, so this is "
+				    "another group, of which a service has one: have the server "
+				    "bind them all alike",
+				    sockets[i].fd, sockets[i].pid);
+	}
+	return 0;
+}
+
+int generation_steer(struct service *service, const struct held_socket *sockets, int count)
+{
+	int fd = -1, i, err;
+
+	for (i = 0; i < count && fd < 0; i++)
+		fd = try_socket(&sockets[i]);
+	if (fd < 0)
+		/* says why */
+		fd = take_socket(&sockets[0]);
+	if (fd < 0)
+		return -1;
+	err = service_steer(service, fd);
+	close(fd);
 	return err;
 }
 
@@ -343,7 +371,7 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 			    "%u: detach it and attach it with --slots %d (%d at most)",
 			    server->pid, count, service->name, service->config.steering.slots,
 			    count, MAX_SLOTS);
-	if (generation_recover(service))
+	if (generation_check(service, sockets, count) || generation_recover(service))
 		return -1;
 	next = generation_next(service);
 	if (!next)
@@ -362,7 +390,7 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 		return err;
 	}
 	for (i = 0; i < count && !err; i += AT_ONCE)
-		err = fill_some(service, map, i, sockets + i,
+		err = fill_some(map, i, sockets + i,
 				count - i < AT_ONCE ? count - i : AT_ONCE);
 	close(map);
 	if (!err)
@@ -378,6 +406,8 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 			err = fail("cannot describe generation %u of service %s (%s)", next,
 				   service->name, strerror(errno));
 	}
+	if (!err)
+		err = generation_steer(service, sockets, count);
 	if (err)
 		clear_place(service, place);
 	*number = next;

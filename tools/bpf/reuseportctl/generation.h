@@ -13,6 +13,10 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 void generation_drop(struct service *service, __u32 number);
 /* From here on what is new goes to @number. */
 int generation_switch(struct service *service, __u32 number);
+/* Are these sockets of the group of the service? */
+int generation_check(const struct service *service, const struct held_socket *sockets, int count);
+/* Put the program on the group of these sockets, which is new if the last one died. */
+int generation_steer(struct service *service, const struct held_socket *sockets, int count);
 /* Do away with what a command that was killed has left, and generations without sockets. */
 int generation_recover(struct service *service);
 

@@ -216,7 +216,7 @@ static int do_help(struct arguments *args)
 	      "       reuseportctl restart  NAME... [--old PID] [--wait SOCKETS] [--settle T]\n"
 	      "                             [--idle T] [--timeout T] [--kill SIGNAL]\n"
 	      "                             -- COMMAND...\n"
-	      "       reuseportctl rollback NAME\n"
+	      "       reuseportctl rollback NAME [--force]\n"
 	      "       reuseportctl show     [NAME] [--watch]\n"
 	      "       reuseportctl flows    NAME\n"
 	      "       reuseportctl metrics\n"

@@ -80,8 +80,10 @@ struct service_config {
 	__u32 family;
 	__be32 address[4];
 	__be16 port;
-	__u16 zero;
+	__u16 v6only;
 	__u32 uid;		/* whose sockets these are */
+	__u32 interface;	/* that they are bound to; 0: to none */
+	__u32 zero;
 	__u64 netns;		/* inode */
 };
 

@@ -183,6 +183,25 @@ void service_unlock(struct service *service)
 
 /* -- Opening --------------------------------------------------------------- */
 
+static int read_config(const char *name, struct service_config *config)
+{
+	int fd = bpf_obj_get(pin_path(name, "service")), err;
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info), zero = 0;
+
+	if (fd < 0)
+		return -1;
+	err = bpf_map_get_info_by_fd(fd, &info, &len);
+	if (!err && info.value_size != sizeof(*config)) {
+		errno = EINVAL;
+		err = -1;
+	}
+	if (!err)
+		err = bpf_map_lookup_elem(fd, &zero, config);
+	close(fd);
+	return err;
+}
+
 static int open_pins(struct service *service)
 {
 	int *const fds[] = {
@@ -191,21 +210,14 @@ static int open_pins(struct service *service)
 	};
 	__u32 zero = 0;
 	unsigned int i;
-	int config;
 
 	for (i = 0; i < ARRAY_SIZE(fds); i++) {
 		*fds[i] = bpf_obj_get(pin_path(service->name, pins[i]));
 		if (*fds[i] < 0)
 			return -1;
 	}
-	config = bpf_obj_get(pin_path(service->name, "service"));
-	if (config < 0)
+	if (read_config(service->name, &service->config))
 		return -1;
-	if (bpf_map_lookup_elem(config, &zero, &service->config)) {
-		close(config);
-		return -1;
-	}
-	close(config);
 	service->endpoint = (struct endpoint){
 		.protocol = service->config.protocol,
 		.family = service->config.family,
@@ -326,42 +338,77 @@ bool probe_migration(void)
 	return true;
 }
 
-int service_steer(const struct service *service, int fd)
+int service_steer(struct service *service, int fd)
 {
 	if (!setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &service->program,
-			sizeof(service->program)))
+			sizeof(service->program))) {
+		service->steers = true;
 		return 0;
+	}
 	if (errno == EINVAL)
 		return fail("the socket is in no SO_REUSEPORT group: the server has to set "
 			    "SO_REUSEPORT before bind()");
 	return fail("cannot put the program on the group (%s)", strerror(errno));
 }
 
+/* At one address the kernel makes a group of the sockets that have this in common. */
+bool service_has_group(const struct service *service, const struct endpoint_socket *socket)
+{
+	return socket->uid == service->config.uid &&
+	       socket->interface == service->config.interface &&
+	       socket->v6only == service->config.v6only;
+}
+
+/* Make any socket of the group ours as well. 0 and a @fd of -1: the group is gone. */
+static int take_any(const struct service *service, int *fd)
+{
+	struct held_socket *sockets;
+	bool unseen = false;
+	int count, looks, i, err = 0;
+
+	for (looks = 0; looks < 2; looks++) {
+		unseen = false;
+		err = 0;
+		*fd = -1;
+		count = find_sockets(&service->endpoint, 0, &sockets);
+		if (count < 0)
+			return -1;
+		for (i = 0; i < count && *fd < 0; i++) {
+			if (!service_has_group(service, &sockets[i].about))
+				continue;
+			if (!sockets[i].pid) {
+				unseen = true;
+			} else if (!is_foreign(service, &sockets[i].about)) {
+				*fd = try_socket(&sockets[i]);
+				err = *fd < 0 ? errno : 0;
+			}
+		}
+		free(sockets);
+		if (!err)
+			break;
+		/* they may just be closing, then there will be none */
+		sleep_ms(50);
+	}
+	if (err)
+		return fail("cannot take a socket of the service (%s), without which its program "
+			    "stays on the group: it needs CAP_SYS_PTRACE and a free file "
+			    "descriptor (run as root; a container may forbid pidfd_getfd)",
+			    strerror(err));
+	if (*fd < 0 && unseen)
+		return fail("the processes that have the sockets of the service cannot be seen "
+			    "from here: run this in their PID namespace, or that of the host");
+	return 0;
+}
+
 /* Take our program off the group. 0 also if there is none. */
 static int stop_steering(const struct service *service)
 {
-	struct held_socket *sockets;
-	int count, i, fd = -1, nothing = 0, err;
-	bool unseen = false;
+	int fd, nothing = 0, err;
 
-	if (need_netns(service))
+	if (need_netns(service) || take_any(service, &fd))
 		return -1;
-	count = find_sockets(&service->endpoint, 0, &sockets);
-	if (count < 0)
-		return -1;
-	for (i = 0; i < count && sockets[i].pid && fd < 0; i++)
-		if (sockets[i].about.uid == service->config.uid &&
-		    !is_foreign(service, &sockets[i].about))
-			fd = take_socket(&sockets[i]);
-	for (; i < count && !sockets[i].pid; i++)
-		unseen |= sockets[i].about.uid == service->config.uid;
-	free(sockets);
-	if (fd < 0 && unseen)
-		return fail("the processes that have the sockets of service %s cannot be seen from "
-			    "here: run this in their PID namespace, or that of the host",
-			    service->name);
 	if (fd < 0)
-		/* the group is gone, and its program with it */
+		/* the program went with the group */
 		return 0;
 	err = setsockopt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &nothing, sizeof(nothing));
 	if (err && errno != ENOENT)
@@ -420,25 +467,80 @@ static bool has_sockets(const struct service *service)
 	return false;
 }
 
+struct newcomer {
+	const char *name;
+	const struct service_config *config;
+};
+
+/* A group has one program, so there is one service for it. Not even --force makes a second
+ * one: the first would have no say any more, and not know it.
+ */
+static int refuse_second(const char *name, void *arg)
+{
+	const struct newcomer *newcomer = arg;
+	const struct service_config *wanted = newcomer->config;
+	int plain = strcspn(name, "+");
+	struct service_config config;
+
+	/* of our own name: make_room() looks at that */
+	if (!strncmp(name, newcomer->name, plain) && !newcomer->name[plain])
+		return 0;
+	if (read_config(name, &config) || config.protocol != wanted->protocol ||
+	    config.family != wanted->family || config.port != wanted->port ||
+	    memcmp(config.address, wanted->address, sizeof(config.address)) ||
+	    config.v6only != wanted->v6only || config.interface != wanted->interface ||
+	    config.uid != wanted->uid || config.netns != wanted->netns)
+		return 0;
+	return fail("service %.*s is at this address already: switch it to the other process with "
+		    "reuseportctl switch %.*s --pid PID, or detach it first",
+		    plain, name, plain, name);
+}
+
+/* Open a service's directory so that nobody else is at work in it. */
+static int open_locked(const char *name)
+{
+	int dir = open(pin_path(name, ""), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0)
+		return fail("cannot open " PIN_ROOT "/%s (%s)", name, strerror(errno));
+	if (!lock(dir, name))
+		return dir;
+	close(dir);
+	return -1;
+}
+
+/* Remove a service that has no sockets any more. */
+static int remove_stale(const char *name)
+{
+	int dir = open_locked(name), err = 0;
+	struct service service;
+	bool lives;
+
+	if (dir < 0)
+		return -1;
+	blank(&service, name);
+	lives = !open_pins(&service) && has_sockets(&service);
+	service_close(&service);
+	if (lives) {
+		err = fail("there is a service %s already: switch it to another process with "
+			   "reuseportctl switch %s --pid PID, or detach it first",
+			   name, name);
+	} else {
+		say("service %s was left behind, without a socket: making it anew", name);
+		if (!dry_run)
+			err = finish_removal(name);
+	}
+	close(dir);
+	return err;
+}
+
 /* What attach finds under the name: nothing, what is left of a service, or a service. */
 static int make_room(const char *name)
 {
-	struct service service;
 	char leftover[NAME_LEN + 8];
-	bool lives;
 
-	if (!access(pin_path(name, ""), F_OK)) {
-		blank(&service, name);
-		lives = !open_pins(&service) && has_sockets(&service);
-		service_close(&service);
-		if (lives)
-			return fail("there is a service %s already: switch it to another process "
-				    "with reuseportctl switch %s --pid PID, or detach it first",
-				    name, name);
-		say("service %s was left behind, without a socket: making it anew", name);
-		if (!dry_run && finish_removal(name))
-			return -1;
-	}
+	if (!access(pin_path(name, ""), F_OK) && remove_stale(name))
+		return -1;
 	if (dry_run)
 		return 0;
 	snprintf(leftover, sizeof(leftover), "%s" DISCARDED, name);
@@ -498,10 +600,12 @@ static int load(const char *name, const struct service_config *config, __u32 flo
 int service_create(struct service *service, const char *name, const struct service_config *config,
 		   __u32 flows)
 {
+	struct newcomer newcomer = { name, config };
 	char unfinished[NAME_LEN + 8];
 
 	blank(service, name);
-	if (need_name(name) || lock_root() || make_room(name))
+	if (need_name(name) || lock_root() || visit_services(refuse_second, &newcomer) ||
+	    make_room(name))
 		return -1;
 	service->config = *config;
 	if (dry_run)
@@ -535,9 +639,12 @@ int service_publish(struct service *service)
 
 void service_discard(struct service *service)
 {
-	generations_release(service);
+	/* if it does not come off all is left as if we had been killed */
+	if (!service->steers || !stop_steering(service)) {
+		generations_release(service);
+		remove_pins(service->name);
+	}
 	service_close(service);
-	remove_pins(service->name);
 }
 
 int service_remove(const char *name)
@@ -564,18 +671,13 @@ int service_remove(const char *name)
 		return -1;
 	if (access(from, F_OK))
 		return 0;
-	/* nobody is to be at work in it */
-	dir = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = open_locked(name);
 	if (dir < 0)
-		return fail("cannot open %s (%s)", from, strerror(errno));
-	err = lock(dir, name);
-	if (!err && rename(from, to))
+		return -1;
+	if (rename(from, to))
 		err = fail("cannot rename %s (%s)", from, strerror(errno));
-	if (err) {
-		close(dir);
-		return err;
-	}
-	err = finish_removal(discarded);
+	else
+		err = finish_removal(discarded);
 	if (err && !access(to, F_OK))
 		rename(to, from);
 	close(dir);

@@ -17,6 +17,7 @@ struct service {
 	struct service_config config;
 	struct endpoint endpoint;
 	struct state now;
+	bool steers;		/* by our doing the program is on the group */
 };
 
 /* Open a service. @lock: to change it, so that no other command does meanwhile. */
@@ -33,12 +34,14 @@ int service_read_state(struct service *service);
 int service_create(struct service *service, const char *name,
 		   const struct service_config *config, __u32 flows);
 int service_publish(struct service *service);
-/* The way back, from create() on. */
+/* The way back, from create() on: the program comes off again if we have put it there. */
 void service_discard(struct service *service);
 int service_remove(const char *name);
 
 /* Put the program on the group of this socket, which is ours. */
-int service_steer(const struct service *service, int fd);
+int service_steer(struct service *service, int fd);
+/* Is this socket, at the address of the service, of its group? */
+bool service_has_group(const struct service *service, const struct endpoint_socket *socket);
 
 /* What a command needs before it can begin. */
 int need_name(const char *name);

@@ -99,9 +99,15 @@ static int look(struct view *view, const char *name)
 		return -1;
 	view->here = process_netns("self") == view->service.config.netns;
 	if (view->here) {
+		int ours = 0;
+
 		view->nr_sockets = find_sockets(&view->service.endpoint, 0, &view->sockets);
 		if (view->nr_sockets < 0)
 			return -1;
+		for (i = 0; i < view->nr_sockets; i++)
+			if (service_has_group(&view->service, &view->sockets[i].about))
+				view->sockets[ours++] = view->sockets[i];
+		view->nr_sockets = ours;
 		if (view->nr_sockets)
 			view->program = group_program(&view->service.endpoint,
 						      view->sockets[0].about.cookie, &id);

@@ -17,6 +17,10 @@
 
 #include "sockets.h"
 
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP	262
+#endif
+
 static int compare_inodes(const void *a, const void *b)
 {
 	const struct held_socket *x = a, *y = b;
@@ -129,33 +133,62 @@ int find_sockets(const struct endpoint *endpoint, pid_t root, struct held_socket
 	return root ? found : count;
 }
 
-int take_socket(const struct held_socket *held)
+int try_socket(const struct held_socket *held)
 {
+	int pidfd, fd, protocol = 0, err = 0;
+	socklen_t len = sizeof(protocol);
 	__u64 cookie = 0;
-	socklen_t len = sizeof(cookie);
-	int pidfd, fd;
 
 	pidfd = syscall(__NR_pidfd_open, held->pid, 0);
 	if (pidfd < 0)
-		return fail("process %d is gone (%s): has the server just stopped?", held->pid,
-			    strerror(errno));
+		return -1;
 	fd = syscall(__NR_pidfd_getfd, pidfd, held->fd, 0);
+	err = errno;
 	close(pidfd);
-	if (fd < 0 && errno == EPERM)
+	if (fd < 0) {
+		errno = err;
+		return -1;
+	}
+	/* sock_diag tells of the TCP socket beneath it, the fd is of the one above */
+	if (!getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) &&
+	    protocol == IPPROTO_MPTCP) {
+		close(fd);
+		errno = EPROTOTYPE;
+		return -1;
+	}
+	len = sizeof(cookie);
+	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) || cookie != held->about.cookie) {
+		close(fd);
+		errno = ESTALE;
+		return -1;
+	}
+	return fd;
+}
+
+int take_socket(const struct held_socket *held)
+{
+	int fd = try_socket(held);
+
+	if (fd >= 0)
+		return fd;
+	switch (errno) {
+	case ESRCH:
+		return fail("process %d is gone: has the server just stopped?", held->pid);
+	case EPERM:
 		return fail("may not take socket %d of process %d: it needs CAP_SYS_PTRACE (run as "
 			    "root; a container may forbid pidfd_getfd)",
 			    held->fd, held->pid);
-	if (fd < 0 && errno == ENOSYS)
+	case ENOSYS:
 		return fail("this kernel has no pidfd_getfd(): it needs Linux 5.6, and 5.10 for "
 			    "the rest");
-	if (fd < 0)
-		return fail("cannot take socket %d of process %d (%s): did it just close it? Try "
-			    "again",
-			    held->fd, held->pid, strerror(errno));
-	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) || cookie != held->about.cookie) {
-		close(fd);
+	case EPROTOTYPE:
+		return fail("socket %d of process %d is one of MPTCP, which no program can steer: "
+			    "have the server listen by plain TCP (Go: GODEBUG=multipathtcp=0)",
+			    held->fd, held->pid);
+	case ESTALE:
 		return fail("process %d has replaced its socket %d meanwhile: try again", held->pid,
 			    held->fd);
 	}
-	return fd;
+	return fail("cannot take socket %d of process %d (%s): did it just close it? Try again",
+		    held->fd, held->pid, strerror(errno));
 }

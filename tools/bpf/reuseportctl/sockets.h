@@ -19,7 +19,9 @@ struct held_socket {
  */
 int find_sockets(const struct endpoint *endpoint, pid_t root, struct held_socket **list);
 
-/* Make a socket of another process ours as well. -1: it is gone, or says what is wrong. */
+/* Make a socket of another process ours as well. -1: says what is wrong. */
 int take_socket(const struct held_socket *socket);
+/* The same for those who have others to try: silent, -1 and errno. */
+int try_socket(const struct held_socket *socket);
 
 #endif

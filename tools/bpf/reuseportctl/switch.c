@@ -2,7 +2,41 @@
 /* switch and rollback: what is new goes to another generation. */
 #include <stdlib.h>
 
+#include "foreign.h"
 #include "server.h"
+
+/* To a generation that there is. Its group may have lost the program since. */
+static int go_to(struct service *service, __u32 number, bool force)
+{
+	struct held_socket *sockets;
+	struct member *members;
+	int count, nr, i, live = 0, err;
+
+	count = find_sockets(&service->endpoint, 0, &sockets);
+	if (count < 0)
+		return -1;
+	nr = generation_members(service, &members);
+	for (i = 0; i < count && nr > 0; i++)
+		if (generation_of(members, nr, sockets[i].about.cookie) == number)
+			sockets[live++] = sockets[i];
+	if (nr < 0)
+		err = -1;
+	else if (!live)
+		err = fail("generation %u of service %s has no socket any more: start its server "
+			   "again and switch to that", number, service->name);
+	else if (!sockets[0].pid)
+		err = fail("the processes of generation %u of service %s cannot be seen from here: "
+			   "run this in their PID namespace, or that of the host", number,
+			   service->name);
+	else
+		err = !force && refuse_foreign(service, &service->endpoint, &sockets[0].about);
+	if (!err && !dry_run)
+		err = generation_steer(service, sockets, live) ||
+		      generation_switch(service, number);
+	free(members);
+	free(sockets);
+	return err;
+}
 
 int do_switch(struct arguments *args)
 {
@@ -43,7 +77,7 @@ int do_switch(struct arguments *args)
 	} else {
 		/* a generation already, the current one or another */
 		number = elsewhere;
-		err = generation_switch(&service, number);
+		err = go_to(&service, number, force);
 	}
 	free(sockets);
 	if (!err)
@@ -57,6 +91,7 @@ out:
 
 int do_rollback(struct arguments *args)
 {
+	bool force = take_flag(args, "--force");
 	struct generation about;
 	struct service service;
 	const char *name;
@@ -73,8 +108,8 @@ int do_rollback(struct arguments *args)
 		err = fail("service %s has no generation before %u that still has sockets: start "
 			   "the old server again and switch to it",
 			   name, service.now.current);
-	else if (!dry_run)
-		err = generation_switch(&service, number);
+	else
+		err = go_to(&service, number, force);
 	if (!err)
 		say("service %s: %s generation %u, %s(%u)", name,
 		    dry_run ? "would go back to" : "back to", number, about.comm, about.pid);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the tests of reuseportctl steer, load and kill.
  *
- * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-a] [-i] [-n] [-x] \
- *	tcp|udp ADDR PORT NAME
+ * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-b INTERFACE] [-a] [-i] [-m] [-n]
+ *	[-x] tcp|udp ADDR PORT NAME
  *	A server: WORKERS processes (4) of SOCKETS sockets (1) each, that answer whatever
- *	comes with NAME. -a: accepts and reads nothing. -d: binds after so long. -n: without
+ *	comes with NAME. -a: accepts and reads nothing. -b: the first worker's sockets are
+ *	bound to that. -d: binds after so long. -m: by MPTCP instead of TCP. -n: without
  *	SO_REUSEPORT. -u: as that user. -i: answers with NAME and the worker's number, from
  *	0. -x: exits as soon as it has its sockets. SIGTERM ends it: workers serve what
  *	waits (not with -a), close, and exit.
@@ -29,6 +30,12 @@
  *
  * helper hold DIRECTORY
  *	Hold an flock() on it until killed.
+ *
+ * helper unable COMMAND...
+ *	Run COMMAND with pidfd_getfd() forbidden, as in a container.
+ *
+ * helper strip PID
+ *	Take the program off the group that this process has a socket of.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -36,16 +43,19 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define die(fmt, ...) do {							\
@@ -89,14 +99,20 @@ static struct target parse_target(char **argv)
 	return target;
 }
 
+static const char *interface;
+static int protocol;
+
 static int open_server(const struct target *target, bool reuseport)
 {
-	int fd = socket(target->addr.ss_family, target->type | SOCK_NONBLOCK, 0), one = 1;
+	int fd = socket(target->addr.ss_family, target->type | SOCK_NONBLOCK, protocol), one = 1;
 
 	if (fd < 0)
 		die("socket");
 	if (reuseport && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)))
 		die("SO_REUSEPORT");
+	if (interface &&
+	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface, strlen(interface)))
+		die("SO_BINDTODEVICE");
 	if (bind(fd, (void *)&target->addr, target->len))
 		die("bind");
 	if (target->type == SOCK_STREAM && listen(fd, 1024))
@@ -162,7 +178,7 @@ static int serve(int argc, char **argv)
 	char name[64];
 	char byte;
 
-	while ((option = getopt(argc, argv, "w:s:d:u:ainx")) > 0) {
+	while ((option = getopt(argc, argv, "w:s:d:u:b:aimnx")) > 0) {
 		switch (option) {
 		case 'w':
 			workers = atoi(optarg);
@@ -177,6 +193,12 @@ static int serve(int argc, char **argv)
 			if (setresuid(atoi(optarg), atoi(optarg), atoi(optarg)))
 				die("setresuid");
 			prctl(PR_SET_DUMPABLE, 1);
+			break;
+		case 'b':
+			interface = optarg;
+			break;
+		case 'm':
+			protocol = 262; /* IPPROTO_MPTCP */
 			break;
 		case 'a':
 			deaf = true;
@@ -209,6 +231,7 @@ static int serve(int argc, char **argv)
 		/* one after the other, so that their order is that of their slots */
 		if (read(ready[0], &byte, 1) != 1)
 			die("read");
+		interface = NULL;
 	}
 	if (leave)
 		return 3;
@@ -429,12 +452,48 @@ static int hold(int argc, char **argv)
 	return 0;
 }
 
+/* -- unable, strip --------------------------------------------------------- */
+
+static int unable(int argc, char **argv)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_pidfd_getfd, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+
+	if (argc < 2)
+		return 2;
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		die("PR_SET_SECCOMP");
+	execvp(argv[1], argv + 1);
+	die("%s", argv[1]);
+}
+
+static int strip(int argc, char **argv)
+{
+	int pidfd, fd, number, nothing = 0;
+
+	if (argc != 2)
+		return 2;
+	pidfd = syscall(__NR_pidfd_open, atoi(argv[1]), 0);
+	for (number = 3; number < 64; number++) {
+		fd = syscall(__NR_pidfd_getfd, pidfd, number, 0);
+		if (!setsockopt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &nothing, sizeof(nothing)))
+			return 0;
+	}
+	die("no program on any group of process %s", argv[1]);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		int (*run)(int argc, char **argv);
 	} parts[] = {
+		{ "unable", unable }, { "strip", strip },
 		{ "serve", serve },   { "both", both },	    { "load", load },
 		{ "killat", killat }, { "filter", filter }, { "hold", hold },
 	};
