@@ -190,8 +190,8 @@ static int name_holders(const struct service *service, __u32 number, char *text,
  */
 static int check_closed(struct service *service, __u32 number, const struct process *process)
 {
-	/* its children end a moment after it */
-	__u64 end = now_ms() + 1000;
+	/* its children may end a moment after it */
+	__u64 end = now_ms() + 3000;
 	char holders[256];
 	int live;
 
