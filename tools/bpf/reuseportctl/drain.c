@@ -24,6 +24,8 @@ struct backlog {
 	__u64 queued;
 	__u64 seen; /* CLOCK_MONOTONIC of the last packet, ns */
 	__u64 silent; /* ms since then */
+	char comm[16];
+	__u32 pid;
 };
 
 static int read_backlog(struct service *service, __u32 number, struct backlog *backlog)
@@ -44,6 +46,8 @@ static int read_backlog(struct service *service, __u32 number, struct backlog *b
 	backlog->live = generation_cookies(service, &about, cookies);
 	if (!backlog->live)
 		return 0;
+	memcpy(backlog->comm, about.comm, sizeof(backlog->comm));
+	backlog->pid = about.pid;
 
 	count = diag_sockets(&service->endpoint, &sockets);
 	if (count < 0)
@@ -71,10 +75,20 @@ __u64 default_idle(const struct service *service)
 	return service->config.steering.mode == UDP_NONE ? 1000 : 30000;
 }
 
-int server_drain(struct service *service, __u32 number, __u64 idle, __u64 timeout)
+int describe_drain(char *text, size_t size, const char *name, __u32 number, __u64 idle)
+{
+	char option[32] = "";
+
+	if (idle != UINT64_MAX)
+		snprintf(option, sizeof(option), " --idle %gs", idle / 1e3);
+	return snprintf(text, size, "reuseportctl drain %s --generation %u%s", name, number,
+			option);
+}
+
+int server_drain(struct service *service, __u32 number, __u64 idle, __u64 end, const char *again)
 {
 	const char *unit = service->config.protocol == IPPROTO_TCP ? "connections" : "bytes";
-	__u64 end = now_ms() + timeout, seen = 0;
+	__u64 begin = now_ms(), seen = 0;
 	__u32 looks = idle / STEP_MS, quiet = 0;
 	struct backlog backlog;
 
@@ -89,7 +103,8 @@ int server_drain(struct service *service, __u32 number, __u64 idle, __u64 timeou
 				    "goes there. Switch first",
 				    number, service->name);
 		if (!backlog.live)
-			return 0;
+			/* detach empties the maps, and the server serves on */
+			return service_is_there(service);
 		quiet = backlog.queued || backlog.seen != seen ? 0 : quiet + 1;
 		seen = backlog.seen;
 		/* at least twice: a handshake may have ended in between */
@@ -97,10 +112,12 @@ int server_drain(struct service *service, __u32 number, __u64 idle, __u64 timeou
 			return 0;
 		if (now_ms() >= end)
 			return fail("generation %u of service %s is not silent after %.1f s: %llu "
-				    "%s wait, the last packet came %.1f s ago. It goes on serving; "
-				    "try again, or with another --idle or --timeout",
-				    number, service->name, timeout / 1e3, backlog.queued, unit,
-				    backlog.silent / 1e3);
+				    "%s wait, the last packet came %.1f s ago. %s(%u) goes on "
+				    "serving, and generation %u gets what is new; to go on "
+				    "waiting: %s",
+				    number, service->name, (now_ms() - begin) / 1e3,
+				    backlog.queued, unit, backlog.silent / 1e3, backlog.comm,
+				    backlog.pid, service->now.current, again);
 		progress("generation %u: %d sockets, %llu %s wait, last packet %.1f s ago (idle: "
 			 "%.1f s)",
 			 number, backlog.live, backlog.queued, unit, backlog.silent / 1e3,
@@ -109,7 +126,8 @@ int server_drain(struct service *service, __u32 number, __u64 idle, __u64 timeou
 	}
 }
 
-int server_find(struct service *service, __u32 number, pid_t pid, struct process *process)
+int server_find(struct service *service, __u32 number, const struct process *known,
+		struct process *process)
 {
 	struct generation about;
 
@@ -117,10 +135,8 @@ int server_find(struct service *service, __u32 number, pid_t pid, struct process
 	if (service->now.current == number)
 		return fail("generation %u of service %s is the current one again: left alone",
 			    number, service->name);
-	*process = (struct process){};
-	if (pid)
-		return process_read(pid, process) ? fail("there is no process %d", pid) : 0;
-	if (!generation_read(service, number, &about))
+	*process = known ? *known : (struct process){};
+	if (!known && !generation_read(service, number, &about))
 		*process = (struct process){ .pid = about.pid, .started = about.started };
 	return 0;
 }
@@ -134,19 +150,86 @@ int server_stop(const struct process *process, int signal)
 		    process->pid, strerror(errno));
 }
 
-int server_await_end(const struct process *process, int signal, __u64 timeout)
+/* Who has the sockets of a generation, as far as that can be seen. */
+static int name_holders(const struct service *service, __u32 number, char *text, size_t size)
 {
-	__u64 end = now_ms() + timeout;
+	struct held_socket *sockets;
+	__u64 cookies[MAX_SLOTS];
+	struct generation about;
+	int count, len = 0, i;
+	pid_t last = 0;
+	__u32 slot;
+
+	*text = '\0';
+	if (generation_read(service, number, &about))
+		return 0;
+	generation_cookies(service, &about, cookies);
+	count = find_sockets(&service->endpoint, 0, &sockets);
+	if (count < 0)
+		return -1;
+	for (i = 0; i < count; i++) {
+		for (slot = 0; slot < about.slots; slot++)
+			if (cookies[slot] == sockets[i].about.cookie)
+				break;
+		/* those of one process stand together */
+		if (slot == about.slots || !sockets[i].pid || sockets[i].pid == last)
+			continue;
+		last = sockets[i].pid;
+		if (len + 32 >= (int)size) {
+			strcpy(text + len, ", ...");
+			break;
+		}
+		len += sprintf(text + len, "%s%s(%d)", len ? ", " : "", sockets[i].comm, last);
+	}
+	free(sockets);
+	return 0;
+}
+
+/* A process that is gone has not always taken its sockets along: it may have left children
+ * that have them, or be known by its number in another PID namespace, and not be gone.
+ */
+static int check_closed(struct service *service, __u32 number, const struct process *process)
+{
+	/* its children may end a moment after it */
+	__u64 end = now_ms() + 3000;
+	char holders[256];
+	int live;
+
+	while ((live = generation_live(service, number)) && now_ms() < end)
+		sleep_ms(20);
+	if (!live)
+		return service_is_there(service);
+	if (name_holders(service, number, holders, sizeof(holders)))
+		return -1;
+	return fail("process %d is gone, but %d socket%s of generation %u of service %s %s open: "
+		    "%s%s",
+		    process->pid, live, live == 1 ? "" : "s", number, service->name,
+		    live == 1 ? "is" : "are",
+		    *holders ? "stop who has them, " :
+			       "who has them cannot be seen from here, run this in their PID "
+			       "namespace, or that of the host",
+		    holders);
+}
+
+int server_await_end(struct service *service, __u32 number, const struct process *process,
+		     int signal, __u64 end, const char *again)
+{
+	__u64 begin = now_ms();
 
 	while (process->pid && process_lives(process->pid, process->started)) {
+		if (service_read_state(service))
+			return -1;
 		if (now_ms() >= end)
-			return fail("process %d runs on, %.1f s after signal %d: it may have "
-				    "connections to serve. It gets nothing new",
-				    process->pid, timeout / 1e3, signal);
+			return fail("process %d of generation %u of service %s runs on, %.1f s "
+				    "after signal %d: it may have connections to serve. Generation "
+				    "%u gets what is new; to send the signal again and go on "
+				    "waiting: %s",
+				    process->pid, number, service->name,
+				    (now_ms() - begin) / 1e3, signal, service->now.current, again);
 		progress("waiting for process %d to end", process->pid);
 		sleep_ms(20);
 	}
-	return 0;
+	return check_closed(service, number, process);
 }
 
 /* The last one before the current, or after it if there was a rollback. */
@@ -163,13 +246,14 @@ static __u32 choose(const struct service *service)
 
 int do_drain(struct arguments *args)
 {
-	__u64 idle = UINT64_MAX, timeout = 24 * 3600 * 1000ULL;
+	__u64 idle = UINT64_MAX, timeout = DRAIN_MS, end;
 	struct generation about;
 	const char *name, *kill_by = NULL;
 	struct process process;
 	struct service service;
+	int signal = 0, len, err;
 	__u32 number = 0;
-	int signal = 0, err;
+	char again[160];
 
 	if (take_name(args, &name) || take_number(args, "--generation", &number, INT32_MAX) ||
 	    take_duration(args, "--idle", &idle) || take_duration(args, "--timeout", &timeout) ||
@@ -185,8 +269,6 @@ int do_drain(struct arguments *args)
 	err = need_netns(&service);
 	if (err)
 		goto out;
-	if (idle == UINT64_MAX)
-		idle = default_idle(&service);
 	if (!number) {
 		number = choose(&service);
 		if (!number) {
@@ -206,18 +288,24 @@ int do_drain(struct arguments *args)
 			   number, name);
 		goto out;
 	}
+	len = describe_drain(again, sizeof(again), name, number, idle);
+	if (signal)
+		snprintf(again + len, sizeof(again) - len, " --kill %s", kill_by);
+	if (idle == UINT64_MAX)
+		idle = default_idle(&service);
 	if (dry_run) {
 		say("would wait until generation %u of service %s has been silent for %.1f s%s",
 		    number, name, idle / 1e3, signal ? ", and stop it" : "");
 		goto out;
 	}
-	err = server_drain(&service, number, idle, timeout);
+	end = now_ms() + timeout;
+	err = server_drain(&service, number, idle, end, again);
 	if (!err && signal) {
-		err = service_lock(&service) || server_find(&service, number, 0, &process) ||
+		err = service_lock(&service) || server_find(&service, number, NULL, &process) ||
 		      server_stop(&process, signal);
 		service_unlock(&service);
 		if (!err)
-			err = server_await_end(&process, signal, timeout);
+			err = server_await_end(&service, number, &process, signal, end, again);
 	}
 	if (!err)
 		say(signal ? "generation %u of service %s has stopped" :

@@ -31,8 +31,13 @@
 
 json_writer_t *json;
 bool dry_run;
+char *unsaid;
 
 static bool line_open;
+static bool pretty;
+static char error[MAX_SENTENCE]; /* the first one: those that follow come of it */
+static char *document; /* what the command has written in JSON */
+static size_t document_size;
 
 static void end_line(void)
 {
@@ -43,22 +48,21 @@ static void end_line(void)
 
 int fail(const char *format, ...)
 {
+	char text[MAX_SENTENCE];
 	va_list args;
-	char text[1024];
 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 
+	if (unsaid) {
+		strcpy(unsaid, text);
+		return -1;
+	}
 	end_line();
 	fprintf(stderr, "reuseportctl: %s\n", text);
-	if (json) {
-		/* one document, whatever was begun */
-		jsonw_reset(json);
-		jsonw_start_object(json);
-		jsonw_string_field(json, "error", text);
-		jsonw_end_object(json);
-	}
+	if (!*error)
+		strcpy(error, text);
 	return -1;
 }
 
@@ -214,8 +218,8 @@ static int do_help(struct arguments *args)
 	      "       reuseportctl drain    NAME [--generation G] [--idle T] [--timeout T]\n"
 	      "                             [--kill SIGNAL]\n"
 	      "       reuseportctl restart  NAME... [--old PID] [--wait SOCKETS] [--settle T]\n"
-	      "                             [--idle T] [--timeout T] [--kill SIGNAL]\n"
-	      "                             -- COMMAND...\n"
+	      "                             [--timeout T] [--idle T] [--drain-timeout T]\n"
+	      "                             [--kill SIGNAL] -- COMMAND...\n"
 	      "       reuseportctl rollback NAME [--force]\n"
 	      "       reuseportctl show     [NAME] [--watch]\n"
 	      "       reuseportctl flows    NAME\n"
@@ -223,7 +227,8 @@ static int do_help(struct arguments *args)
 	      "       reuseportctl detach   NAME\n"
 	      "       reuseportctl { probe | version | help }\n"
 	      "\n"
-	      "       T := 30s, 500ms, 2m\n"
+	      "       T := 30s, 500ms, 2m, 24h; switch and restart wait 30s for sockets,\n"
+	      "            drain and restart 24h for the old server\n"
 	      "       OPTIONS := { -j|--json [-p|--pretty] | -n|--dry-run }\n",
 	      stdout);
 	return 0;
@@ -298,11 +303,44 @@ static int run(struct arguments *args)
 	return commands[found].run(args);
 }
 
+/* A command's JSON is kept until it is done: it may fail with a list half written, and what
+ * is printed shall be one document.
+ */
+static int begin_document(void)
+{
+	FILE *file = open_memstream(&document, &document_size);
+
+	json = file ? jsonw_new(file) : NULL;
+	if (!json)
+		return fail("out of memory");
+	jsonw_pretty(json, pretty);
+	return 0;
+}
+
+static void print_document(bool failed)
+{
+	if (!failed || !*error) {
+		/* which flushes */
+		jsonw_destroy(&json);
+		fwrite(document, 1, document_size, stdout);
+		return;
+	}
+	/* what was begun cannot be ended */
+	json = jsonw_new(stdout);
+	if (!json)
+		return;
+	jsonw_pretty(json, pretty);
+	jsonw_start_object(json);
+	jsonw_string_field(json, "error", error);
+	jsonw_end_object(json);
+	jsonw_destroy(&json);
+}
+
 /* Wherever they stand, but not behind "--": there begins somebody else's command. */
 static int take_options(struct arguments *args)
 {
-	bool pretty = false, want_json = false;
-	const char *option;
+	const char *option, *unknown = NULL;
+	bool want_json = false;
 	int i = 0;
 
 	while (i < args->argc && strcmp(args->argv[i], "--")) {
@@ -320,17 +358,13 @@ static int take_options(struct arguments *args)
 		else if (i++ || *option != '-')
 			continue;
 		else
-			return fail("there is no option %s: see reuseportctl help", option);
+			unknown = option;
 		if (args->argv[i] == option)
 			drop(args, i, 1);
 	}
-	if (!want_json && !pretty)
-		return 0;
-	json = jsonw_new(stdout);
-	if (!json)
-		return fail("out of memory");
-	jsonw_pretty(json, pretty);
-	return 0;
+	if ((want_json || pretty) && begin_document())
+		return -1;
+	return unknown ? fail("there is no option %s: see reuseportctl help", unknown) : 0;
 }
 
 int main(int argc, char **argv)
@@ -345,6 +379,6 @@ int main(int argc, char **argv)
 		err = run(&args);
 	end_line();
 	if (json)
-		jsonw_destroy(&json);
+		print_document(err);
 	return err ? 1 : 0;
 }

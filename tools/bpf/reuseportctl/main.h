@@ -22,6 +22,9 @@ extern bool dry_run;
 
 /* A sentence that names the thing and the remedy. Returns -1. */
 int fail(const char *format, ...) __printf(1, 2);
+/* Where fail() leaves it instead, for who has to look first whether it is one to be said. */
+#define MAX_SENTENCE	2048
+extern char *unsaid;
 /* What is going on, for people: to stderr, so that stdout is what was asked for. */
 void say(const char *format, ...) __printf(1, 2);
 /* A line that the next one replaces, where stderr is a terminal. */

@@ -63,12 +63,10 @@ static bool has_failed(void)
 	return left < 1 ? fail("the new server has ended") : false;
 }
 
-static int start(char **command, __u32 generation)
+static int start(char **command, const char *number)
 {
 	int ready[2], err = 0;
-	char number[16];
 
-	snprintf(number, sizeof(number), "%u", generation);
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) || pipe2(ready, O_CLOEXEC))
 		return fail("cannot start %s (%s)", command[0], strerror(errno));
 	fflush(stdout);
@@ -171,11 +169,14 @@ struct plan {
 	const char *names[MAX_SERVICES];
 	int nr_services;
 	char **command;
+	struct process old; /* pid 0: whoever the generation was made of */
 	__u32 old_pid;
 	__u32 wanted;
+	const char *kill_by;
 	int signal;
 	__u64 idle;
 	__u64 timeout;
+	__u64 drain_timeout;
 	__u64 settle;
 };
 
@@ -227,17 +228,72 @@ static int switch_all(struct part *parts, int count, const struct process *serve
 	return err;
 }
 
+/* What the new server is told. Where it matters is in ids, so a service that has none does
+ * not count, but if there is no other.
+ */
+static __u32 next_generation(const struct part *parts, int count)
+{
+	int i;
+
+	for (i = 0; i < count; i++)
+		if (parts[i].service.config.steering.mode == UDP_ID)
+			return generation_next(&parts[i].service);
+	return generation_next(&parts[0].service);
+}
+
+/* A server is told one number, and puts it into the ids of all its services. */
+static int check_numbers(const struct part *parts, const struct plan *plan)
+{
+	__u32 told = next_generation(parts, plan->nr_services), number;
+	int i;
+
+	if (!told)
+		return -1;
+	for (i = 0; i < plan->nr_services; i++) {
+		number = generation_next(&parts[i].service);
+		if (!number)
+			return -1;
+		if (parts[i].service.config.steering.mode == UDP_ID && number != told)
+			return fail("generation %u comes next in service %s, and generation %u in "
+				    "another one that is steered by ids: the new server can be "
+				    "told one number only. Restart them one by one",
+				    number, plan->names[i], told);
+	}
+	return 0;
+}
+
+/* The commands that do what take_down() does. */
+static void describe_rest(const struct part *parts, const struct plan *plan, char *text,
+			  size_t size)
+{
+	size_t len = 0;
+	int i;
+
+	/* there is room: names and numbers are short */
+	for (i = 0; i < plan->nr_services; i++) {
+		if (i)
+			len += snprintf(text + len, size - len, " && ");
+		len += describe_drain(text + len, size - len, plan->names[i], parts[i].before,
+				      plan->idle);
+	}
+	if (plan->old_pid)
+		snprintf(text + len, size - len, " && kill -%s %u", plan->kill_by, plan->old_pid);
+	else
+		snprintf(text + len, size - len, " --kill %s", plan->kill_by);
+}
+
 /* With the locks held: from nothing to the switch, or back to nothing. */
 static int bring_up(struct part *parts, const struct plan *plan)
 {
-	__u32 next = generation_next(&parts[0].service);
+	char again[MAX_SENTENCE - 512], number[16];
 	struct process server;
 	int err, i;
 
-	err = !next || start(plan->command, next);
+	snprintf(number, sizeof(number), "%u", next_generation(parts, plan->nr_services));
+	err = start(plan->command, number);
 	if (!err) {
 		err = find_new_sockets(parts, plan) ||
-		      find_server(parts[0].sockets[0].pid, &server) ||
+		      find_server(parts[0].sockets[0].pid, &server) || has_failed() ||
 		      switch_all(parts, plan->nr_services, &server);
 		if (err)
 			take_back();
@@ -256,29 +312,42 @@ static int bring_up(struct part *parts, const struct plan *plan)
 		say("service %s: switched to generation %u, %s(%d) with %d socket%s",
 		    plan->names[i], parts[i].after, server.comm, server.pid, parts[i].count,
 		    parts[i].count == 1 ? "" : "s");
+	/* while it was switched; from here on a signal ends us */
+	if (interrupted) {
+		describe_rest(parts, plan, again, sizeof(again));
+		return fail("interrupted after the switch: the old server goes on running; to "
+			    "stop it: %s",
+			    again);
+	}
 	return 0;
 }
 
 /* The old server has to be out of work in all its services before it is told to stop. */
 static int take_down(struct part *parts, const struct plan *plan)
 {
+	__u64 end = now_ms() + plan->drain_timeout;
+	char again[MAX_SENTENCE - 512];
 	int i, err = 0;
+
+	describe_rest(parts, plan, again, sizeof(again));
 
 	for (i = 0; i < plan->nr_services && !err; i++)
 		err = server_drain(&parts[i].service, parts[i].before,
 				   plan->idle == UINT64_MAX ? default_idle(&parts[i].service) :
 							      plan->idle,
-				   plan->timeout);
+				   end, again);
 	for (i = 0; i < plan->nr_services && !err; i++)
 		err = service_lock(&parts[i].service) ||
-		      server_find(&parts[i].service, parts[i].before, plan->old_pid, &parts[i].old);
+		      server_find(&parts[i].service, parts[i].before,
+				  plan->old_pid ? &plan->old : NULL, &parts[i].old);
 	for (i = 0; i < plan->nr_services && !err; i++)
 		if (!i || parts[i].old.pid != parts[i - 1].old.pid)
 			err = server_stop(&parts[i].old, plan->signal);
 	for (i = 0; i < plan->nr_services; i++)
 		service_unlock(&parts[i].service);
 	for (i = 0; i < plan->nr_services && !err; i++) {
-		err = server_await_end(&parts[i].old, plan->signal, plan->timeout);
+		err = server_await_end(&parts[i].service, parts[i].before, &parts[i].old,
+				       plan->signal, end, again);
 		if (!err)
 			say("generation %u of service %s has stopped", parts[i].before,
 			    plan->names[i]);
@@ -288,7 +357,6 @@ static int take_down(struct part *parts, const struct plan *plan)
 
 static int parse(struct arguments *args, struct plan *plan)
 {
-	const char *kill_by = NULL;
 	int i;
 
 	for (i = 0; i < args->argc && strcmp(args->argv[i], "--"); i++)
@@ -301,24 +369,28 @@ static int parse(struct arguments *args, struct plan *plan)
 	    take_number(args, "--wait", &plan->wanted, MAX_SLOTS) ||
 	    take_duration(args, "--idle", &plan->idle) ||
 	    take_duration(args, "--timeout", &plan->timeout) ||
+	    take_duration(args, "--drain-timeout", &plan->drain_timeout) ||
 	    take_duration(args, "--settle", &plan->settle) ||
-	    take_option(args, "--kill", &kill_by))
+	    take_option(args, "--kill", &plan->kill_by))
 		return -1;
 	do {
 		if (take_name(args, &plan->names[plan->nr_services++]))
 			return -1;
 	} while (args->argc && plan->nr_services < MAX_SERVICES);
-	if (kill_by)
-		plan->signal = parse_signal(kill_by);
+	plan->signal = parse_signal(plan->kill_by);
 	return plan->signal < 0 ? -1 : nothing_left(args);
 }
 
 int do_restart(struct arguments *args)
 {
-	struct plan plan = { .signal = SIGTERM, .idle = UINT64_MAX, .timeout = 30000 };
+	struct plan plan = {
+		.kill_by = "TERM",
+		.idle = UINT64_MAX,
+		.timeout = 30000,
+		.drain_timeout = DRAIN_MS,
+	};
 	struct part parts[MAX_SERVICES] = {};
 	int opened, err = 0, i;
-	struct process old;
 
 	if (parse(args, &plan))
 		return -1;
@@ -330,14 +402,20 @@ int do_restart(struct arguments *args)
 			break;
 		parts[opened].before = service->now.current;
 		err = need_netns(service) ||
-		      (plan.old_pid && server_read(plan.old_pid, service->config.netns, &old));
+		      (plan.old_pid &&
+		       server_read(plan.old_pid, service->config.netns, &plan.old));
 		if (err)
 			plan.nr_services = opened;
-		else if (dry_run)
-			say("would start %s, switch service %s to it as generation %u, and drain "
-			    "and stop generation %u",
-			    plan.command[0], plan.names[opened], generation_next(service),
-			    service->now.current);
+	}
+	if (!err)
+		err = check_numbers(parts, &plan);
+	for (i = 0; i < opened && !err && dry_run; i++) {
+		const struct service *service = &parts[i].service;
+
+		say("would start %s, switch service %s to it as generation %u, and drain "
+		    "and stop generation %u",
+		    plan.command[0], plan.names[i], generation_next(service),
+		    service->now.current);
 	}
 	if (!err && !dry_run) {
 		err = bring_up(parts, &plan);

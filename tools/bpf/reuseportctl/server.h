@@ -24,15 +24,28 @@ int server_settle(pid_t pid, const char *who, __u64 settle, bool (*is_over)(void
 int server_prepare(struct service *service, const struct held_socket *sockets, int count,
 		   const struct process *server, bool force, __u32 *number);
 
-/* Wait until generation @number has nothing to do any more. */
-int server_drain(struct service *service, __u32 number, __u64 idle, __u64 timeout);
-/* The process to be stopped, @pid or that of the generation (its pid is 0 if there is no
+/* How long to wait for an old server, unless it is said. */
+#define DRAIN_MS	(24 * 3600 * 1000ULL)
+
+/* Wait until generation @number has nothing to do any more, or until @end, as now_ms() has
+ * it. @again is the command that goes on waiting.
+ */
+int server_drain(struct service *service, __u32 number, __u64 idle, __u64 end,
+		 const char *again);
+/* The process to be stopped, @known or that of the generation (its pid is 0 if there is no
  * such generation any more). With the lock held, and until it has had its signal: it must
  * not be the current one.
  */
-int server_find(struct service *service, __u32 number, pid_t pid, struct process *process);
+int server_find(struct service *service, __u32 number, const struct process *known,
+		struct process *process);
 int server_stop(const struct process *process, int signal);
-int server_await_end(const struct process *process, int signal, __u64 timeout);
+/* Wait until it has ended, and with it all sockets of the generation. */
+int server_await_end(struct service *service, __u32 number, const struct process *process,
+		     int signal, __u64 end, const char *again);
 __u64 default_idle(const struct service *service);
+/* The command that waits for a generation; @idle: UINT64_MAX for the default. Return its
+ * length, as snprintf() does.
+ */
+int describe_drain(char *text, size_t size, const char *name, __u32 number, __u64 idle);
 
 #endif

@@ -164,15 +164,20 @@ static int lock_root(void)
 	return -1;
 }
 
-int service_lock(struct service *service)
+int service_is_there(const struct service *service)
 {
 	struct stat ours, named;
 
-	if (lock(service->dir, service->name))
-		return -1;
 	if (fstat(service->dir, &ours) || stat(pin_path(service->name, ""), &named) ||
 	    ours.st_ino != named.st_ino)
 		return fail("service %s has been removed meanwhile", service->name);
+	return 0;
+}
+
+int service_lock(struct service *service)
+{
+	if (lock(service->dir, service->name) || service_is_there(service))
+		return -1;
 	return service_read_state(service);
 }
 

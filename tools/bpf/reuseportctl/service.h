@@ -26,6 +26,8 @@ void service_close(struct service *service);
 /* The lock alone, for those who let go of it while they wait. */
 int service_lock(struct service *service);
 void service_unlock(struct service *service);
+/* Is it still the one of that name? If not, its maps are empty and say nothing. */
+int service_is_there(const struct service *service);
 int service_read_state(struct service *service);
 
 /* Making one, in steps: after create() it has a name that nobody looks for, and no packet

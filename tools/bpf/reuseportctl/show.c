@@ -289,6 +289,15 @@ static int show_leftover(const char *name)
 	return 0;
 }
 
+/* It may go while a list is made: between the reading of its name and of what it is. */
+static bool has_vanished(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), PIN_ROOT "/%s", name);
+	return access(path, F_OK) && errno == ENOENT;
+}
+
 static int show_one(const char *name, void *arg)
 {
 	struct view view;
@@ -308,16 +317,40 @@ static int show_one(const char *name, void *arg)
 	return err;
 }
 
+/* In a list: one that cannot be shown shall not keep the others from it. */
+static int show_listed(const char *name, void *arg)
+{
+	char why[MAX_SENTENCE] = "";
+	int err;
+
+	unsaid = why;
+	err = show_one(name, NULL);
+	unsaid = NULL;
+	if (!err || has_vanished(name))
+		return 0;
+	*(int *)arg = -1;
+	say("reuseportctl: %s", why);
+	if (json) {
+		jsonw_start_object(json);
+		jsonw_string_field(json, "name", name);
+		jsonw_string_field(json, "error", why);
+		jsonw_end_object(json);
+	} else {
+		printf("%s  cannot be shown\n", name);
+	}
+	return 0;
+}
+
 static int show(const char *name)
 {
-	int err;
+	int err = 0;
 
 	if (name)
 		return show_one(name, NULL);
 	if (json)
 		jsonw_start_array(json);
-	err = visit_services(show_one, NULL);
-	if (json && !err)
+	visit_services(show_listed, &err);
+	if (json)
 		jsonw_end_array(json);
 	return err;
 }
@@ -340,7 +373,8 @@ int do_show(struct arguments *args)
 		printf("\033[H\033[2J");
 		err = show(name);
 		sleep_ms(1000);
-	} while (!err);
+		/* of a list the others go on */
+	} while (!err || !name);
 	return err;
 }
 
@@ -455,12 +489,15 @@ static void print_metric(const struct view *view, unsigned int which)
 struct views {
 	struct view *list;
 	int count;
+	bool incomplete;
 };
 
 static int add_view(const char *name, void *arg)
 {
+	char why[MAX_SENTENCE] = "";
 	struct views *views = arg;
 	struct view *larger;
+	int err;
 
 	if (is_leftover(name))
 		return 0;
@@ -468,7 +505,19 @@ static int add_view(const char *name, void *arg)
 	if (!larger)
 		return fail("out of memory");
 	views->list = larger;
-	return look(&views->list[views->count++], name);
+	unsaid = why;
+	err = look(&views->list[views->count], name);
+	unsaid = NULL;
+	if (!err) {
+		views->count++;
+		return 0;
+	}
+	forget(&views->list[views->count]);
+	if (!has_vanished(name)) {
+		say("reuseportctl: %s", why);
+		views->incomplete = true;
+	}
+	return 0;
 }
 
 /* All of one metric together, as the format has it. */
@@ -492,5 +541,5 @@ int do_metrics(struct arguments *args)
 	for (i = 0; i < views.count; i++)
 		forget(&views.list[i]);
 	free(views.list);
-	return err;
+	return err || views.incomplete ? -1 : 0;
 }

@@ -25,6 +25,10 @@
  *	Run COMMAND and kill it when it makes its Nth system call. Status 137: so it came;
  *	else its own, it made fewer.
  *
+ * helper interrupt CALL N COMMAND...
+ *	Run COMMAND and send it SIGINT as it makes its Nth system call of this number. Status:
+ *	its own, or 128 and the signal that it died of; 77 where calls cannot be told apart.
+ *
  * helper filter tcp|udp ADDR PORT
  *	Be a server of one socket with a classic BPF program on its group, until killed.
  *
@@ -53,6 +57,9 @@
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#ifdef __x86_64__
+#include <sys/reg.h>
+#endif
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -420,6 +427,52 @@ static int killat(int argc, char **argv)
 	return 137;
 }
 
+static int interrupt(int argc, char **argv)
+{
+#ifdef __x86_64__
+	int status, signal = 0, left;
+	bool entry = false;
+	pid_t pid;
+
+	if (argc < 4)
+		return 2;
+	left = atoi(argv[2]);
+	pid = fork();
+	if (!pid) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		execvp(argv[3], argv + 3);
+		_exit(127);
+	}
+	waitpid(pid, &status, 0);
+	ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD |
+	       PTRACE_O_EXITKILL);
+	for (;;) {
+		if (ptrace(left ? PTRACE_SYSCALL : PTRACE_CONT, pid, 0, signal))
+			die("ptrace");
+		if (waitpid(pid, &status, 0) != pid)
+			die("waitpid");
+		if (WIFEXITED(status))
+			return WEXITSTATUS(status);
+		if (WIFSIGNALED(status))
+			return 128 + WTERMSIG(status);
+		signal = WSTOPSIG(status) & 0x7f;
+		if (signal != SIGTRAP)
+			continue;
+		signal = 0;
+		if (WSTOPSIG(status) == SIGTRAP)
+			continue;
+		entry = !entry;
+		if (!entry || ptrace(PTRACE_PEEKUSER, pid, 8 * ORIG_RAX, 0) != atoi(argv[1]))
+			continue;
+		if (left && !--left)
+			kill(pid, SIGINT);
+	}
+#else
+	return 77;
+#endif
+}
+
 /* -- filter, hold ---------------------------------------------------------- */
 
 static int filter(int argc, char **argv)
@@ -496,6 +549,7 @@ int main(int argc, char **argv)
 		{ "unable", unable }, { "strip", strip },
 		{ "serve", serve },   { "both", both },	    { "load", load },
 		{ "killat", killat }, { "filter", filter }, { "hold", hold },
+		{ "interrupt", interrupt },
 	};
 	unsigned int i;
 
