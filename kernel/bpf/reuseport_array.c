@@ -169,17 +169,24 @@ static void *reuseport_array_lookup_elem(struct bpf_map *map, void *key)
 
 int bpf_fd_reuseport_array_lookup_elem(struct bpf_map *map, void *key, void *value)
 {
+	struct reuseport_array *array = to_reuseport_array(map);
+	u32 index = *(u32 *)key;
+	struct sock __rcu **slot;
 	struct sock *sk;
 
 	if (map->value_size != sizeof(u64))
 		return -ENOSPC;
+	if (index >= map->max_entries)
+		return -ENOENT;
 
-	guard(rcu)();
-	sk = reuseport_array_lookup(map, *(u32 *)key);
+	slot = &array->slots[array_index_nospec(index, map->max_entries)];
+
+	/* An RCU read-side section, and what a new cookie needs. */
+	guard(preempt)();
+	sk = rcu_dereference_sched(*slot);
 	if (!sk)
 		return -ENOENT;
 
-	/* The caller has disabled migration, which is all that a new cookie needs. */
 	*(u64 *)value = __sock_gen_cookie(sk);
 	return 0;
 }

@@ -660,15 +660,9 @@ static void delete_errno(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ENOENT, map->ops->map_delete_elem(map, &last));
 }
 
-/* As the system call does it. */
 static int test_lookup(struct bpf_map *map, u32 index, u64 *cookie)
 {
-	int err;
-
-	migrate_disable();
-	err = bpf_fd_reuseport_array_lookup_elem(map, &index, cookie);
-	migrate_enable();
-	return err;
+	return bpf_fd_reuseport_array_lookup_elem(map, &index, cookie);
 }
 
 static void lookup_errno(struct kunit *test)
