@@ -111,7 +111,8 @@ TEST_F(contend, two_maps_want_the_same_sockets)
 
 	/* Whoever is in no slot is free, whoever is in one is not. */
 	for (int i = 0; i < 2; i++)
-		EXPECT_EQ(held[i] ? -EBUSY : 0, put(self->maps[0], 1 + i, self->servers[i], BPF_ANY));
+		EXPECT_EQ(held[i] ? -EBUSY : 0,
+			  put(self->maps[0], 1 + i, self->servers[i], BPF_ANY));
 }
 
 TEST_HARNESS_MAIN
