@@ -34,11 +34,11 @@ check-systemd: tests ours/um-systemd ## run the manual page's unit under systemd
 	@harness/servers/systemd
 
 .PHONY: check
-check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that fits into half an hour or so (then: 15 minutes)
+check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that is not for hours (45 minutes, most of it compiling, then 20)
 	@harness/check $(if $(AT),harness/contract,$(CHECKS))
 
 .PHONY: check-deep
-check-deep: all-guests ours/debug ours/kcsan ours/rt ours/um-kunit ours/um-gcov ours/um-systemd bench-kernels upstream-guest ## every test there is (3 hours or so; goes on where it was left)
+check-deep: all-guests ours/debug ours/kcsan ours/rt ours/um-kunit ours/um-gcov ours/um-systemd bench-kernels upstream-guest ## every test there is (4 hours or so; goes on where it was left)
 	@harness/setup qemu source deb arm64 6.1
 	@harness/check --resume $(DEEP_CHECKS) $(CHECKS)
 
@@ -97,7 +97,7 @@ model: setup ## check the model of slots and sockets in every state (1 minute)
 	@harness/model/check
 
 .PHONY: mutants
-mutants: tests ours/um-kunit ours/debug ours/kcsan upstream-guest ## break our code in 50 ways, one at a time: who notices? (20 minutes, beside the kernels)
+mutants: tests ours/um-kunit ours/debug ours/kcsan upstream-guest ## break our code in 57 ways, one at a time: who notices? (20 minutes, beside the kernels)
 	@harness/mutants/run
 
 .PHONY: free-race
