@@ -293,7 +293,6 @@ static void clone_has_no_slot(struct kunit *test)
 }
 
 /* A clone that cannot pay for its filter is freed while it looks like its parent. */
-/* Clone a listener in a way that fails late: the child cannot be charged for the filter. */
 static void test_fail_to_clone(struct kunit *test, struct sock *sk)
 {
 	int room = xchg(&init_net.core.sysctl_optmem_max, 0);
@@ -331,8 +330,8 @@ static void clone_that_fails_leaves_the_slot_alone(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, bpf_map_sum_elem_count(map));
 }
 
-/* The listener leaves its group, as the last, just after it was copied. KASAN tells if the
- * group is freed once more for the child.
+/* The listener leaves its group, as the last, just after it was copied. With object debugging
+ * the kernel tells if the group is freed once more for the child.
  */
 static void clone_that_fails_leaves_the_group_alone(struct kunit *test)
 {

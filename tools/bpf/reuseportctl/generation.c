@@ -238,7 +238,7 @@ __u32 generation_next(const struct service *service)
 	return 0;
 }
 
-int generation_recover(struct service *service)
+void generation_recover(struct service *service)
 {
 	__u32 place, id;
 
@@ -248,7 +248,6 @@ int generation_recover(struct service *service)
 		if (!is_taken(service, place))
 			clear_place(service, place);
 	}
-	return 0;
 }
 
 static int refused(const struct held_socket *socket, int fd, int err)
@@ -371,8 +370,9 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 			    "%u: detach it and attach it with --slots %d (%d at most)",
 			    server->pid, count, service->name, service->config.steering.slots,
 			    count, MAX_SLOTS);
-	if (generation_check(service, sockets, count) || generation_recover(service))
+	if (generation_check(service, sockets, count))
 		return -1;
+	generation_recover(service);
 	next = generation_next(service);
 	if (!next)
 		return -1;

@@ -18,7 +18,7 @@ int generation_check(const struct service *service, const struct held_socket *so
 /* Put the program on the group of these sockets, which is new if the last one died. */
 int generation_steer(struct service *service, const struct held_socket *sockets, int count);
 /* Do away with what a command that was killed has left, and generations without sockets. */
-int generation_recover(struct service *service);
+void generation_recover(struct service *service);
 
 /* What is known of it. -1: there is no such generation. */
 int generation_read(const struct service *service, __u32 number, struct generation *about);

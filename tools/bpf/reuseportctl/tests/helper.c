@@ -383,7 +383,25 @@ static int load(int argc, char **argv)
 	return failed ? 1 : 0;
 }
 
-/* -- killat ---------------------------------------------------------------- */
+/* -- killat, interrupt ----------------------------------------------------- */
+
+/* Start a command that stops at each system call. It has stopped before its execve(). */
+static pid_t start_traced(char **argv)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		execvp(argv[0], argv);
+		_exit(127);
+	}
+	waitpid(pid, &status, 0);
+	ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD |
+	       PTRACE_O_EXITKILL);
+	return pid;
+}
 
 static int killat(int argc, char **argv)
 {
@@ -392,17 +410,8 @@ static int killat(int argc, char **argv)
 
 	if (left < 1)
 		return 2;
-	pid = fork();
-	if (!pid) {
-		ptrace(PTRACE_TRACEME, 0, 0, 0);
-		raise(SIGSTOP);
-		execvp(argv[2], argv + 2);
-		_exit(127);
-	}
-	waitpid(pid, &status, 0);
+	pid = start_traced(argv + 2);
 	/* the execve() itself is not among those counted */
-	ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD |
-	       PTRACE_O_EXITKILL);
 	ptrace(PTRACE_CONT, pid, 0, 0);
 	waitpid(pid, &status, 0);
 	ptrace(PTRACE_SYSCALL, pid, 0, 0);
@@ -437,16 +446,7 @@ static int interrupt(int argc, char **argv)
 	if (argc < 4)
 		return 2;
 	left = atoi(argv[2]);
-	pid = fork();
-	if (!pid) {
-		ptrace(PTRACE_TRACEME, 0, 0, 0);
-		raise(SIGSTOP);
-		execvp(argv[3], argv + 3);
-		_exit(127);
-	}
-	waitpid(pid, &status, 0);
-	ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD |
-	       PTRACE_O_EXITKILL);
+	pid = start_traced(argv + 3);
 	for (;;) {
 		if (ptrace(left ? PTRACE_SYSCALL : PTRACE_CONT, pid, 0, signal))
 			die("ptrace");
