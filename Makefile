@@ -30,7 +30,7 @@ demo-servers: tests ours/um ## restart haproxy, nginx, nsd, unbound and ours 20 
 	@harness/servers/plot build/demo
 
 .PHONY: check-systemd
-check-systemd: tests ours/um-systemd ## run the manual page's unit under systemd and reload it under load (1 minute, beside the kernel)
+check-systemd: tests ours/um ## run the manual page's unit under systemd and reload it under load (1 minute, beside the kernel)
 	@harness/servers/systemd
 
 .PHONY: check
@@ -38,14 +38,14 @@ check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that is not f
 	@harness/check $(if $(AT),harness/contract,$(CHECKS))
 
 .PHONY: check-deep
-check-deep: all-guests ours/debug ours/kcsan ours/rt ours/um-kunit ours/um-gcov ours/um-systemd bench-kernels upstream-guest ## every test there is (4 hours or so; goes on where it was left)
+check-deep: all-guests ours/debug ours/bench ours/kcsan ours/rt upstream-guest ## every test there is (4 hours or so; goes on where it was left)
 	@harness/setup qemu source deb arm64 6.1
 	@harness/check --resume $(DEEP_CHECKS) $(CHECKS)
 
 CHECKS = 'harness/check-smp debug' harness/contract harness/kunit 'harness/ctl ours/um' \
 	harness/differ/run harness/model/check harness/bench/guard \
 	harness/check-docs harness/check-bpftool harness/check-ctl
-DEEP_CHECKS = 'harness/check-smp upstream --ops 5000000' harness/mutants/run \
+DEEP_CHECKS = 'harness/check-smp upstream --ops 5000000' harness/mutants/run 'harness/kunit run' \
 	'env STEP=1 harness/ctl ours/um' 'env STEP=101 harness/ctl debian/6.1 debian/5.10' \
 	harness/series/check 'harness/check-smp kcsan' 'harness/check-smp rt' \
 	harness/upstream/run 'harness/differ/run --long' 'make check BASE=6.1' \
@@ -89,7 +89,7 @@ check-source: trees ## sparse, W=1, checkpatch and every configuration the patch
 	@harness/check-source
 
 .PHONY: kunit
-kunit: trees ## run the KUnit tests, with KASAN and lockdep (8 minutes, then 1)
+kunit: tests ours/um ours/debug ## run the KUnit tests, on UML and with KASAN and lockdep in QEMU (15 minutes, then 1)
 	@harness/kunit
 
 .PHONY: model
@@ -97,7 +97,7 @@ model: setup ## check the model of slots and sockets in every state (1 minute)
 	@harness/model/check
 
 .PHONY: mutants
-mutants: tests ours/um-kunit ours/debug ours/kcsan upstream-guest ## break our code in 57 ways, one at a time: who notices? (20 minutes, beside the kernels)
+mutants: tests ours/um ours/debug ours/kcsan upstream-guest ## break our code in 57 ways, one at a time: who notices? (20 minutes, beside the kernels)
 	@harness/mutants/run
 
 .PHONY: free-race
