@@ -38,19 +38,24 @@ check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that is not f
 	@harness/check $(if $(AT),harness/contract,$(CHECKS))
 
 .PHONY: check-deep
-check-deep: all-guests ours/debug ours/bench ours/kcsan ours/rt upstream-guest ## every test there is (4 hours or so; goes on where it was left)
-	@harness/setup qemu source deb arm64 6.1
+check-deep: all-guests ours/debug ours/bench ours/kcsan ours/rt upstream-guest ## check, and the proof in full: 5 million operations, mutants, KCSAN, PREEMPT_RT, ... (3 hours; goes on where it was left)
 	@harness/check --resume $(DEEP_CHECKS) $(CHECKS)
+
+.PHONY: check-release
+check-release: all-guests ## what a release needs besides: the series, other bases, processors and kernels, packages (3 hours; goes on where it was left)
+	@harness/setup qemu source deb arm64 s390x 6.1
+	@harness/check --resume $(RELEASE_CHECKS)
 
 CHECKS = 'harness/check-smp debug' harness/contract harness/kunit 'harness/ctl ours/um' \
 	harness/differ/run harness/model/check harness/bench/guard \
 	harness/check-docs harness/check-bpftool harness/check-ctl
-DEEP_CHECKS = 'harness/check-smp upstream --ops 5000000' harness/mutants/run 'harness/kunit run' \
+DEEP_CHECKS = 'harness/check-smp upstream --ops 5000000' harness/mutants/run \
+	harness/upstream/run 'harness/check-smp kcsan --ops 20000' 'harness/check-smp rt --ops 20000' \
+	'harness/differ/run --long' 'harness/kunit run' harness/free-race/run harness/coverage
+RELEASE_CHECKS = harness/series/check 'make check BASE=6.1' 'make check-arch' \
+	'make check-arch MACHINE=s390x' harness/check-source harness/check-deb \
 	'env STEP=1 harness/ctl ours/um' 'env STEP=101 harness/ctl debian/6.1 debian/5.10' \
-	harness/series/check 'harness/check-smp kcsan' 'harness/check-smp rt' \
-	harness/upstream/run 'harness/differ/run --long' 'make check BASE=6.1' \
-	harness/check-source harness/check-deb 'make check-arch' harness/free-race/run \
-	harness/coverage 'harness/ctl stock/um native' harness/servers/systemd
+	'harness/ctl stock/um native' harness/servers/systemd
 
 .PHONY: smp
 smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, upstream, kcsan or rt)
