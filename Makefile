@@ -43,7 +43,7 @@ check-deep: all-guests ours/debug ours/bench ours/kcsan ours/rt upstream-guest #
 
 .PHONY: check-release
 check-release: all-guests ## what a release needs besides: the series, other bases, processors and kernels, packages (3 hours; goes on where it was left)
-	@harness/setup qemu source deb arm64 s390x 6.1
+	@harness/setup qemu source deb docs arm64 s390x 6.1
 	@harness/check --resume $(RELEASE_CHECKS)
 
 CHECKS = 'harness/check-smp debug' harness/contract harness/kunit 'harness/ctl ours/um' \
@@ -53,7 +53,7 @@ DEEP_CHECKS = 'harness/check-smp upstream --ops 5000000' harness/mutants/run \
 	harness/upstream/run 'harness/check-smp kcsan --ops 20000' 'harness/check-smp rt --ops 20000' \
 	'harness/differ/run --long' 'harness/kunit run' harness/free-race/run harness/coverage
 RELEASE_CHECKS = harness/series/check 'make check BASE=6.1' 'make check-arch' \
-	'make check-arch MACHINE=s390x' harness/check-source harness/check-deb \
+	'make check-arch MACHINE=s390x' harness/check-source harness/check-deb harness/docs \
 	'env STEP=1 harness/ctl ours/um' 'env STEP=101 harness/ctl debian/6.1 debian/5.10' \
 	'harness/ctl stock/um native' harness/servers/systemd
 
@@ -124,7 +124,7 @@ upstream-guest: trees
 .PHONY: docs
 docs: trees ## build the map's page as HTML, with the BPF documentation around it (1 minute)
 	@harness/setup docs
-	@harness/docs
+	@harness/docs >/dev/null
 
 .PHONY: patch
 patch: trees ## the patch as a series to send: build/series/*.patch

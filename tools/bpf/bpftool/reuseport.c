@@ -159,7 +159,7 @@ static int read_slots(int fd)
 	return -1;
 }
 
-/* How many slots are filled. -1 if only a lookup of every index would tell. */
+/* How many slots are filled. -1 if only a lookup of every index would tell, or nothing. */
 int reuseport_array_count(int fd, const struct bpf_map_info *info, __u32 *filled)
 {
 	if (info->value_size != sizeof(__u64))
@@ -481,6 +481,22 @@ static int identify(void)
 	return 0;
 }
 
+/* Somebody holds the socket: if that is nobody we see, somebody is hidden. */
+static bool pids_complete(const struct slot *slot)
+{
+	return slot->nr_refs && !dump.pids_hidden;
+}
+
+/* Why a socket was not found. */
+static const char *why_not_found(void)
+{
+	if (dump.diag_errno)
+		return "the kernel tells nothing of it";
+	if (dump.netns_hidden)
+		return "not in a network namespace that this user may enter";
+	return "not in a network namespace that is seen from here";
+}
+
 static const char *protocol_name(const struct slot *slot)
 {
 	return slot->protocol == IPPROTO_TCP ? "tcp" : "udp";
@@ -546,7 +562,9 @@ static void print_slot_json(struct bpf_map_info *info, struct slot *slot, struct
 			jsonw_end_object(json_wtr);
 		}
 		jsonw_end_array(json_wtr);
-		jsonw_bool_field(json_wtr, "pids_complete", !dump.pids_hidden);
+		jsonw_bool_field(json_wtr, "pids_complete", pids_complete(slot));
+	} else {
+		jsonw_string_field(json_wtr, "reason", why_not_found());
 	}
 	jsonw_end_object(json_wtr);
 }
@@ -636,32 +654,52 @@ static void print_refs(const struct slot *slot, int room)
 		room -= len;
 	}
 	if (!slot->nr_refs)
-		printf("%s", slot->netns && !dump.pids_hidden ? "-" : "?");
+		printf("?");
+}
+
+static int format_gap(__u32 first, __u32 last, char *range, size_t size)
+{
+	return snprintf(range, size, first < last ? "%u-%u" : "%u", first, last);
 }
 
 static void print_gap(__u32 first, __u32 last, int width)
 {
 	char range[32];
 
-	snprintf(range, sizeof(range), first < last ? "%u-%u" : "%u", first, last);
+	format_gap(first, last, range, sizeof(range));
 	printf("%*s  (empty)\n", width, range);
+}
+
+/* The widest of the ranges. */
+static int width_of_gaps(void)
+{
+	int width = 0;
+	__u32 next = 0, i;
+
+	for (i = 0; i < dump.nr_slots; next = dump.slots[i++].index + 1)
+		if (next < dump.slots[i].index)
+			width = max(width, format_gap(next, dump.slots[i].index - 1, NULL, 0));
+	if (next < dump.entries)
+		width = max(width, format_gap(next, dump.entries - 1, NULL, 0));
+	return width;
 }
 
 static void print_table(void)
 {
 	int widths[COLUMNS] = {}, used = 0, first_line = 0, pids = 0, lines = 1, c;
-	bool elsewhere = false;
+	bool elsewhere = false, hidden = false;
 	__u32 next = 0, i;
 	char cell[300];
 
 	for (i = 0; i < dump.nr_slots; i++) {
 		elsewhere |= dump.slots[i].netns && dump.slots[i].netns != dump.netns;
+		hidden |= dump.slots[i].netns && !pids_complete(&dump.slots[i]);
 		pids = max(pids, least_room(&dump.slots[i]));
 	}
 	for (c = 0; c < COLUMNS; c++) {
 		if (c == NETNS && !elsewhere)
 			continue;
-		widths[c] = strlen(titles[c]);
+		widths[c] = max_t(int, strlen(titles[c]), c == SLOT ? width_of_gaps() : 0);
 		for (i = 0; i < dump.nr_slots; i++) {
 			format(&dump.slots[i], c, cell, sizeof(cell));
 			widths[c] = max_t(int, widths[c], strlen(cell));
@@ -706,15 +744,15 @@ static void print_table(void)
 		print_gap(next, dump.entries - 1, widths[SLOT]);
 
 	if (dump.nr_found < dump.nr_slots && dump.diag_errno)
-		printf("The kernel tells nothing of %u of the %u sockets (%s):\n"
-		       "it needs CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG.\n",
+		printf("The kernel tells nothing of %u of the %u sockets:\n"
+		       "it needs CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG (%s).\n",
 		       dump.nr_slots - dump.nr_found, dump.nr_slots, strerror(dump.diag_errno));
 	else if (dump.nr_found < dump.nr_slots)
-		printf("Not in any network namespace%s: %u of the %u sockets.\n",
-		       dump.netns_hidden ? " that this user may enter" : "",
+		printf("Not in a network namespace that %s: %u of the %u sockets.\n",
+		       dump.netns_hidden ? "this user may enter" : "is seen from here",
 		       dump.nr_slots - dump.nr_found, dump.nr_slots);
-	if (dump.nr_found && dump.pids_hidden)
-		printf("Processes that this user may not look into are left out.\n");
+	if (hidden)
+		printf("Processes that this user may not look into, or does not see, are left out.\n");
 }
 
 static void forget(void)
@@ -808,8 +846,11 @@ const char *reuseport_array_strerror(int err)
 	switch (err) {
 	case EBUSY:
 		return "the socket is in a slot already, of this map or of another";
+	case E2BIG:
+		return "the map has no slot of that number";
 	case EINVAL:
-		return "the socket is in no SO_REUSEPORT group (UDP: bind first, TCP: listen)";
+		return "not the fd of a socket in a SO_REUSEPORT group "
+		       "(UDP: bind first, TCP: listen)";
 	case ENOTSUPP:
 		return "neither a TCP nor a UDP socket";
 	default:

@@ -172,6 +172,26 @@ static int count(const char *text, const char *what)
 	return n;
 }
 
+/* A slot's number as bpftool takes keys, and, in JSON, gives them: byte by byte. */
+static const char *key_of(__u32 slot)
+{
+	const __u8 *byte = (const __u8 *)&slot;
+	static char key[32];
+
+	sprintf(key, "key %u %u %u %u", byte[0], byte[1], byte[2], byte[3]);
+	return key;
+}
+
+static const char *json_key_of(__u32 slot)
+{
+	const __u8 *byte = (const __u8 *)&slot;
+	static char key[64];
+
+	sprintf(key, "{\"key\":[\"0x%02x\",\"0x%02x\",\"0x%02x\",\"0x%02x\"],", byte[0], byte[1],
+		byte[2], byte[3]);
+	return key;
+}
+
 static const char *address_of(const struct kind *kind)
 {
 	if (kind->family == AF_INET)
@@ -227,9 +247,11 @@ TEST_F(bpftool, dump_json)
 	run(self, _metadata, ROOT, "-j map dump", "");
 	EXPECT_EQ(0, self->status);
 
-	EXPECT_TRUE(SAYS("[{\"key\":[\"0x00\",\"0x00\",\"0x00\",\"0x00\"],\"value\":{\"error\":"));
+	snprintf(text, sizeof(text), "[%s\"value\":{\"error\":", json_key_of(0));
+	EXPECT_TRUE(SAYS(text));
 	EXPECT_TRUE(SAYS("{\"error\":\"No such file or directory\"},\"slot\":0,\"last_slot\":0},"));
-	EXPECT_TRUE(SAYS("{\"key\":[\"0x01\",\"0x00\",\"0x00\",\"0x00\"],\"value\":[\"0x"));
+	snprintf(text, sizeof(text), "%s\"value\":[\"0x", json_key_of(1));
+	EXPECT_TRUE(SAYS(text));
 	snprintf(text, sizeof(text), "\"value\":[%s],\"slot\":1,\"cookie\":%llu,\"found\":true,",
 		 value, (unsigned long long)number);
 	EXPECT_TRUE(SAYS(text));
@@ -348,7 +370,7 @@ TEST_F(bpftool, dump_as_nobody)
 	EXPECT_EQ(cookie_of(self->servers[0]), line.cookie);
 	EXPECT_STREQ(address_of(&variant->kind), line.local);
 	EXPECT_STREQ("?", line.rest);
-	EXPECT_TRUE(SAYS("\nProcesses that this user may not look into are left out.\n"));
+	EXPECT_TRUE(SAYS("\nProcesses that this user may not look into, or does not see, are left out.\n"));
 	EXPECT_GE(80, longest_line(self->out));
 
 	run(self, _metadata, NOBODY, "-j map dump", "");
@@ -408,15 +430,75 @@ TEST_F(bpftool, other_namespace)
 
 	run(self, _metadata, NOBODY, "map dump", "");
 	EXPECT_EQ(0, self->status);
-	EXPECT_TRUE(SAYS("\nNot in any network namespace that this user may enter: 2 of the 3"));
+	EXPECT_TRUE(SAYS("\nNot in a network namespace that this user may enter: 2 of the 3"));
 	ASSERT_TRUE(line_of(self->out, 6, &line));
 	EXPECT_EQ(cookie_of(stranger), line.cookie);
 	EXPECT_FALSE(line_of(self->out, 1, &line));
 	EXPECT_TRUE(SAYS("Found 3 elements"));
 	run(self, _metadata, NOBODY, "-j map dump", "");
-	snprintf(text, sizeof(text), "\"cookie\":%llu,\"found\":false}",
+	snprintf(text, sizeof(text), "\"cookie\":%llu,\"found\":false,\"reason\":\"not in a",
 		 (unsigned long long)cookie_of(self->servers[0]));
 	EXPECT_TRUE(SAYS(text));
+}
+
+/* A socket that no process has at the moment: it is on its way to another one. */
+TEST_F(bpftool, in_flight)
+{
+	char control[CMSG_SPACE(sizeof(int))] = {}, byte = 0;
+	struct iovec data = { &byte, sizeof(byte) };
+	struct msghdr message = {
+		.msg_iov = &data,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	struct line line;
+	int pair[2];
+
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(header), &self->servers[1], sizeof(int));
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair));
+	ASSERT_EQ(1, sendmsg(pair[0], &message, 0));
+	close(self->servers[1]);
+
+	run(self, _metadata, ROOT, "map dump", "");
+	ASSERT_TRUE(line_of(self->out, 5, &line)) {
+		TH_LOG("%s", self->out);
+	}
+	EXPECT_STREQ("?", line.rest);
+	EXPECT_TRUE(SAYS("or does not see, are left out.\n"));
+	run(self, _metadata, ROOT, "-j map dump", "");
+	EXPECT_EQ(1, count(self->out, "\"pids\":[],\"pids_complete\":false}"));
+	EXPECT_EQ(1, count(self->out, "\"pids_complete\":true}"));
+}
+
+/* The longest addresses there are take two lines a socket. */
+TEST_F(bpftool, long_address)
+{
+	const char *text = "2001:db8:1111:2222:3333:4444:5555:6666";
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(PORT) };
+	int one = 1, fd;
+	char local[64];
+
+	if (variant->kind.family != AF_INET6)
+		SKIP(return, "IPv4 has no long ones");
+	fd = open_socket(_metadata, &variant->kind);
+	set_reuseport(_metadata, fd);
+	ASSERT_EQ(0, setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof(one)));
+	ASSERT_EQ(1, inet_pton(AF_INET6, text, &in6.sin6_addr));
+	ASSERT_EQ(0, bind(fd, (struct sockaddr *)&in6, sizeof(in6)));
+	start_listening(_metadata, &variant->kind, fd);
+	ASSERT_EQ(0, put(self->map, 3, fd, BPF_ANY));
+
+	run(self, _metadata, ROOT, "map dump", "");
+	EXPECT_EQ(0, self->status);
+	snprintf(local, sizeof(local), "[%s]:%d  ", text, PORT);
+	EXPECT_TRUE(SAYS(local));
+	EXPECT_EQ(3, count(self->out, "\n          0      0  some server("));
+	EXPECT_GE(80, longest_line(self->out));
 }
 
 /* An empty map has one run of empty slots. */
@@ -442,14 +524,14 @@ TEST_F(bpftool, no_sock_diag)
 	EXPECT_EQ(0, self->status);
 	if (line_of(self->out, 1, &line))
 		SKIP(return, "this kernel has CONFIG_INET_DIAG");
-	EXPECT_TRUE(SAYS("The kernel tells nothing of 2 of the 2 sockets (No such file"));
-	EXPECT_TRUE(SAYS("it needs CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG.\n"));
+	EXPECT_TRUE(SAYS("The kernel tells nothing of 2 of the 2 sockets:\n"));
+	EXPECT_TRUE(SAYS("it needs CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG (No such file"));
 	EXPECT_TRUE(SAYS("\n 2-4  (empty)\n   5  "));
 	EXPECT_GE(80, longest_line(self->out));
 	run(self, _metadata, ROOT, "-j map dump", "");
 	EXPECT_EQ(0, self->status);
 	for (i = 0; i < 2; i++) {
-		snprintf(text, sizeof(text), "\"cookie\":%llu,\"found\":false}",
+		snprintf(text, sizeof(text), "\"cookie\":%llu,\"found\":false,\"reason\":\"the k",
 			 (unsigned long long)cookie_of(self->servers[i]));
 		EXPECT_TRUE(SAYS(text));
 	}
@@ -468,6 +550,8 @@ TEST_F(bpftool, values_of_4_bytes)
 	EXPECT_TRUE(SAYS("\"value\":{\"error\":\"No space left on device\"},\"slot\":0,"));
 	EXPECT_TRUE(SAYS(",\"last_slot\":7,\"reason\":\"values of 4 bytes"));
 	run(self, _metadata, ROOT, "map show", "");
+	EXPECT_TRUE(SAYS("max_entries 8  filled_slots ?  memlock"));
+	run(self, _metadata, ROOT, "-j map show", "");
 	EXPECT_EQ(NULL, strstr(self->out, "filled"));
 }
 
@@ -504,7 +588,7 @@ TEST_F(bpftool, update)
 		_exit(1);
 	}
 	ASSERT_EQ(sizeof(cookie), read(ready[0], &cookie, sizeof(cookie)));
-	snprintf(after, sizeof(after), "key 3 0 0 0 value pid %d fd 77 noexist", child);
+	snprintf(after, sizeof(after), "%s value pid %d fd 77 noexist", key_of(3), child);
 
 	run(self, _metadata, ROOT, "map update", after);
 	EXPECT_EQ(0, self->status);
@@ -516,7 +600,7 @@ TEST_F(bpftool, update)
 	/* that socket and no other */
 	EXPECT_EQ(0, get(self->map, 3, &got));
 	EXPECT_EQ(cookie, got);
-	snprintf(after, sizeof(after), "key 4 0 0 0 value pid %d fd 77", child);
+	snprintf(after, sizeof(after), "%s value pid %d fd 77", key_of(4), child);
 	run(self, _metadata, ROOT, "map update", after);
 	EXPECT_NE(0, self->status);
 	EXPECT_TRUE(SAYS("the socket is in a slot already"));
@@ -533,32 +617,42 @@ TEST_F(bpftool, update_refused)
 	char after[96];
 	int pair[2];
 
-	snprintf(after, sizeof(after), "key 3 0 0 0 value pid %d fd 4000", getpid());
+	snprintf(after, sizeof(after), "%s value pid %d fd 4000", key_of(3),
+		 getpid());
 	run(self, _metadata, ROOT, "map update", after);
 	EXPECT_NE(0, self->status);
 	EXPECT_TRUE(SAYS("Bad file descriptor"));
 
-	run(self, _metadata, ROOT, "map update", "key 3 0 0 0 value pid 4194303 fd 1");
+	snprintf(after, sizeof(after), "%s value pid 4194303 fd 1", key_of(3));
+	run(self, _metadata, ROOT, "map update", after);
 	EXPECT_NE(0, self->status);
 	EXPECT_TRUE(SAYS("can't open process 4194303"));
 
-	run(self, _metadata, ROOT, "map update", "key 3 0 0 0 value pid 1");
+	snprintf(after, sizeof(after), "%s value pid 1", key_of(3));
+	run(self, _metadata, ROOT, "map update", after);
 	EXPECT_NE(0, self->status);
 	EXPECT_TRUE(SAYS("expected pid PID fd FD"));
 
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
-	snprintf(after, sizeof(after), "key 3 0 0 0 value pid %d fd %d", getpid(), pair[0]);
+	snprintf(after, sizeof(after), "%s value pid %d fd %d", key_of(3), getpid(),
+		 pair[0]);
 	run(self, _metadata, ROOT, "map update", after);
 	EXPECT_NE(0, self->status);
 	EXPECT_TRUE(SAYS("neither a TCP nor a UDP socket"));
 
-	snprintf(after, sizeof(after), "key 3 0 0 0 value pid %d fd %d", getpid(),
+	snprintf(after, sizeof(after), "%s value pid %d fd %d", key_of(3), getpid(),
 		 open_socket(_metadata, &variant->kind));
 	run(self, _metadata, ROOT, "map update", after);
 	EXPECT_NE(0, self->status);
-	EXPECT_TRUE(SAYS("the socket is in no SO_REUSEPORT group"));
+	EXPECT_TRUE(SAYS("not the fd of a socket in a SO_REUSEPORT group"));
 
-	snprintf(after, sizeof(after), "key 3 0 0 0 value pid %d fd %d", getpid(),
+	snprintf(after, sizeof(after), "%s value pid %d fd %d", key_of(SLOTS), getpid(),
+		 new_server(_metadata, &variant->kind));
+	run(self, _metadata, ROOT, "map update", after);
+	EXPECT_NE(0, self->status);
+	EXPECT_TRUE(SAYS("the map has no slot of that number"));
+
+	snprintf(after, sizeof(after), "%s value pid %d fd %d", key_of(3), getpid(),
 		 new_server(_metadata, &variant->kind));
 	run(self, _metadata, NOBODY, "map update", after);
 	EXPECT_NE(0, self->status);
@@ -584,6 +678,8 @@ TEST_F(bpftool, thousand)
 								 PORT + i % 100), BPF_ANY));
 	run(self, _metadata, ROOT, "map dump", "");
 	EXPECT_EQ(0, self->status);
+	/* the widest range makes the column */
+	EXPECT_TRUE(SAYS("\n2995-2996  (empty)\n     2997  "));
 	EXPECT_TRUE(SAYS("2998-9999  (empty)\nFound 1000 elements"));
 	EXPECT_GE(80, longest_line(self->out));
 	for (text = self->out; *text; text = next_line(text))

@@ -189,6 +189,48 @@ static __u32 drops(int fd)
 	return memory[SK_MEMINFO_DROPS];
 }
 
+/* What ss -K does. Return 0 or a negative error. The kernel looks for the socket by its
+ * address: it must be the only one there.
+ */
+static int destroy(struct __test_metadata *_metadata, const struct kind *kind, int fd)
+{
+	struct {
+		struct nlmsghdr nlh;
+		struct inet_diag_req_v2 req;
+	} request = {
+		.nlh.nlmsg_len = sizeof(request),
+		.nlh.nlmsg_type = SOCK_DESTROY,
+		.nlh.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
+		.req.sdiag_family = kind->family,
+		.req.sdiag_protocol = kind->type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP,
+		.req.idiag_states = ~0,
+	};
+	struct {
+		struct nlmsghdr nlh;
+		struct nlmsgerr err;
+	} answer;
+	int nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	struct inet_diag_sockid *id = &request.req.id;
+	struct sockaddr_storage ss;
+	__u64 cookie = cookie_of(fd);
+	socklen_t len = sizeof(ss);
+
+	ASSERT_EQ(0, getsockname(fd, (struct sockaddr *)&ss, &len));
+	if (kind->family == AF_INET)
+		memcpy(id->idiag_src, &((struct sockaddr_in *)&ss)->sin_addr, 4);
+	else
+		memcpy(id->idiag_src, &((struct sockaddr_in6 *)&ss)->sin6_addr, 16);
+	/* at the same place for both families */
+	id->idiag_sport = ((struct sockaddr_in *)&ss)->sin_port;
+	id->idiag_cookie[0] = cookie;
+	id->idiag_cookie[1] = cookie >> 32;
+	ASSERT_LE(0, nl);
+	ASSERT_EQ(sizeof(request), send(nl, &request, sizeof(request), 0));
+	ASSERT_LE(sizeof(answer), recv(nl, &answer, sizeof(answer), MSG_TRUNC));
+	close(nl);
+	return answer.err.error;
+}
+
 /* For listeners. */
 FIXTURE(listener)
 {
@@ -242,48 +284,9 @@ TEST_F(listener, disconnect)
 	expect_left(_metadata, &self->slots, &variant->kind);
 }
 
-/* What ss -K does. Return 0 or a negative error. */
-static int destroy(struct __test_metadata *_metadata, const struct kind *kind, int fd)
-{
-	struct {
-		struct nlmsghdr nlh;
-		struct inet_diag_req_v2 req;
-	} request = {
-		.nlh.nlmsg_len = sizeof(request),
-		.nlh.nlmsg_type = SOCK_DESTROY,
-		.nlh.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
-		.req.sdiag_family = kind->family,
-		.req.sdiag_protocol = IPPROTO_TCP,
-		.req.idiag_states = 1 << 10,	/* TCP_LISTEN */
-		.req.id.idiag_sport = htons(PORT),
-	};
-	struct {
-		struct nlmsghdr nlh;
-		struct nlmsgerr err;
-	} answer;
-	int nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-	struct inet_diag_sockid *id = &request.req.id;
-	struct sockaddr_storage ss;
-	__u64 cookie = cookie_of(fd);
-
-	fill_address(&ss, kind->family, kind->dual, PORT);
-	if (kind->family == AF_INET)
-		memcpy(id->idiag_src, &((struct sockaddr_in *)&ss)->sin_addr, 4);
-	else
-		memcpy(id->idiag_src, &((struct sockaddr_in6 *)&ss)->sin6_addr, 16);
-	id->idiag_cookie[0] = cookie;
-	id->idiag_cookie[1] = cookie >> 32;
-	ASSERT_LE(0, nl);
-	ASSERT_EQ(sizeof(request), send(nl, &request, sizeof(request), 0));
-	ASSERT_LE(sizeof(answer), recv(nl, &answer, sizeof(answer), MSG_TRUNC));
-	close(nl);
-	return answer.err.error;
-}
-
 /* A listener that somebody else ends is gone from its slot, though its fd is open. */
 TEST_F(listener, destroyed)
 {
-	/* the kernel looks for one by its address: it finds another of the group else */
 	close(self->slots.neighbour);
 	ASSERT_EQ(0, destroy(_metadata, &variant->kind, self->slots.leaver));
 	EXPECT_TRUE(is_empty(self->slots.map, 0));
@@ -441,11 +444,41 @@ TEST_F(datagram, disconnect)
 	expect_left(_metadata, &self->slots, &variant->kind);
 }
 
+/* What somebody else does to it with ss -K is the same as connect() to AF_UNSPEC. */
+TEST_F(datagram, destroyed)
+{
+	int fd = open_socket(_metadata, &variant->kind);
+
+	close(self->slots.neighbour);
+	ASSERT_EQ(0, destroy(_metadata, &variant->kind, self->slots.leaver));
+	EXPECT_EQ(!variant->kind.dual, holds(self->slots.map, 0, self->slots.leaver));
+
+	set_reuseport(_metadata, fd);
+	bind_to(_metadata, &variant->kind, fd, 0);
+	ASSERT_EQ(0, put(self->slots.map, 2, fd, BPF_ANY));
+	ASSERT_EQ(0, destroy(_metadata, &variant->kind, fd));
+	EXPECT_TRUE(is_empty(self->slots.map, 2));
+}
+
 /* Nor does a device let it stay, even where it is the only one. */
 TEST_F(datagram, bind_to_device)
 {
 	ASSERT_EQ(0, setsockopt(self->slots.leaver, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3));
 	EXPECT_EQ(-EINVAL, put(self->slots.map, 2, self->slots.leaver, BPF_ANY));
+	expect_left(_metadata, &self->slots, &variant->kind);
+}
+
+/* The device is told by its index as well, and need not be another one. */
+TEST_F(datagram, bind_to_the_same_device)
+{
+	int fd = open_socket(_metadata, &variant->kind), lo = if_nametoindex("lo");
+
+	ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &lo, sizeof(lo)));
+	set_reuseport(_metadata, fd);
+	bind_to(_metadata, &variant->kind, fd, PORT);
+	ASSERT_EQ(0, del(self->slots.map, 0));
+	ASSERT_EQ(0, put(self->slots.map, 0, fd, BPF_ANY));
+	ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &lo, sizeof(lo)));
 	expect_left(_metadata, &self->slots, &variant->kind);
 }
 

@@ -83,6 +83,29 @@ TEST_F(steer, to_a_moved_socket)
 	expect_refused(_metadata, &variant->kind, 2);
 }
 
+/* A UDP socket that is connected to the sender is not for the program to pass over. */
+TEST_F(steer, to_a_connected_socket)
+{
+	const struct kind *kind = &variant->kind;
+	__u32 sent = 7, got = 0;
+	int client;
+
+	if (kind->type != SOCK_DGRAM || kind->dual)
+		SKIP(return, "it would have no peer, or leave its group");
+	client = open_socket(_metadata, kind);
+	bind_to(_metadata, kind, client, OTHER_PORT);
+	ASSERT_EQ(0, connect_to(client, kind->family, PORT));
+	ASSERT_EQ(0, connect_to(self->servers[1], kind->family, OTHER_PORT));
+	ASSERT_EQ(0, put(self->map, 0, self->servers[0], BPF_ANY));
+	ASSERT_EQ(0, put(self->map, 1, self->servers[1], BPF_ANY));
+
+	ASSERT_EQ(sizeof(sent), send(client, &sent, sizeof(sent), 0));
+	EXPECT_EQ(1, receive(_metadata, kind, self->servers, SERVERS, &got));
+	EXPECT_EQ(sent, got);
+	/* others get what it selects */
+	expect_at(_metadata, kind, self->servers, SERVERS, 0, 8);
+}
+
 /* A map whose values have 4 bytes steers as well. */
 TEST_F(steer, map_of_four_byte_values)
 {
