@@ -114,7 +114,7 @@ inline detach(sk)
 	:: sk_slot[sk] != NONE ->
 		rcu_read_lock();
 		/* xchg() */
-		d_step { was = sk_slot[sk]; sk_slot[sk] = NONE };
+		d_step { assert(!sk_freed[sk]); was = sk_slot[sk]; sk_slot[sk] = NONE };
 		if
 		:: was != NONE ->
 			atomic { assert(!map_freed[was]); slot[was] = NONE };
@@ -133,8 +133,8 @@ inline set_slot(m, sk)
 	atomic { LOCK; old = slot[m] };
 	if
 	:: sk_member[sk] && sk_slot[sk] == NONE ->
-		sk_slot[sk] = m;
-		slot[m] = sk;
+		atomic { assert(!sk_freed[sk]); sk_slot[sk] = m };
+		atomic { assert(!map_freed[m]); slot[m] = sk };
 		if
 		:: old != NONE -> atomic { assert(!sk_freed[old]); sk_slot[old] = NONE }
 		:: else -> count[m]++

@@ -209,10 +209,11 @@ static int reuseport_array_flags_check(const struct sock *old, u64 flags)
 
 static int reuseport_array_socket_check(const struct sock *sk, const struct sock_reuseport *reuse)
 {
-	/* Packets find a socket that is hashed. A TCP socket is hashed while it
-	 * is connected as well, and may be in a group from an earlier listen().
+	/* Packets find a socket that is hashed, which another lock guards than
+	 * reuseport_lock. A TCP socket is hashed while it is connected as well,
+	 * and may be in a group from an earlier listen().
 	 */
-	if (!reuse || !sk_hashed(sk) || !sock_flag(sk, SOCK_RCU_FREE))
+	if (!reuse || hlist_unhashed_lockless(&sk->sk_node) || !sock_flag(sk, SOCK_RCU_FREE))
 		return -EINVAL;
 	if (sk->sk_protocol == IPPROTO_TCP && READ_ONCE(sk->sk_state) != TCP_LISTEN)
 		return -EINVAL;

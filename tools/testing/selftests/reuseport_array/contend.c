@@ -37,7 +37,9 @@ FIXTURE_TEARDOWN(contend)
 
 struct worker {
 	FIXTURE_DATA(contend) *self;
+	const struct kind *kind;
 	int map;
+	bool leaving;	/* somebody takes the sockets out of their groups meanwhile */
 	const char *failed;
 	pthread_t thread;
 };
@@ -56,9 +58,10 @@ static void *change(void *argument)
 
 	for (int i = 0; i < ROUNDS && !worker->failed; i++) {
 		err = put(map, 0, worker->self->servers[i & 1], BPF_ANY);
-		expect(worker, !err || err == -EBUSY, "update");
+		expect(worker, !err || err == -EBUSY || (err == -EINVAL && worker->leaving), "update");
 		err = put(map, 0, worker->self->servers[~i & 1], BPF_EXIST);
-		expect(worker, !err || err == -EBUSY || err == -ENOENT, "replace");
+		expect(worker, !err || err == -EBUSY || err == -ENOENT ||
+		       (err == -EINVAL && worker->leaving), "replace");
 		if (i & 2)
 			continue;
 		err = del(map, 0);
@@ -113,6 +116,72 @@ TEST_F(contend, two_maps_want_the_same_sockets)
 	for (int i = 0; i < 2; i++)
 		EXPECT_EQ(held[i] ? -EBUSY : 0,
 			  put(self->maps[0], 1 + i, self->servers[i], BPF_ANY));
+}
+
+static int leave(const struct kind *kind, int fd)
+{
+	return kind->type == SOCK_STREAM ? shutdown(fd, SHUT_RDWR) : disconnect(fd);
+}
+
+/* A UDP socket's port is one of no choice, or disconnect() would have no effect. */
+static int join(const struct kind *kind, int fd)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = fill_address(&ss, kind->family, false, 0);
+
+	return kind->type == SOCK_STREAM ? listen(fd, 8) : bind(fd, (struct sockaddr *)&ss, len);
+}
+
+/* Leave the group and come back. Whoever is out of it is in no slot, although somebody may
+ * just have found nothing wrong with it.
+ */
+static void *come_and_go(void *argument)
+{
+	struct worker *worker = argument;
+	__u64 cookie;
+
+	for (int i = 0; i < ROUNDS && !worker->failed; i++) {
+		int fd = worker->self->servers[i & 1];
+
+		expect(worker, !leave(worker->kind, fd), "leave");
+		if (i & 2)
+			sched_yield();
+		for (int m = 0; m < 2; m++)
+			expect(worker, get(worker->self->maps[m], 0, &cookie) ||
+			       cookie != worker->self->cookies[i & 1], "lookup of one that left");
+		expect(worker, !join(worker->kind, fd), "join");
+	}
+	return NULL;
+}
+
+/* A socket that leaves its group while it is put into a slot does not stay behind there. */
+TEST_F(contend, sockets_leave_while_they_are_put)
+{
+	struct worker workers[] = {
+		{ .self = self, .map = self->maps[0], .leaving = true },
+		{ .self = self, .map = self->maps[1], .leaving = true },
+		{ .self = self, .kind = &variant->kind },
+	};
+
+	for (int i = 0; i < 2 && variant->kind.type == SOCK_DGRAM; i++) {
+		close(self->servers[i]);
+		self->servers[i] = new_server_at(_metadata, &variant->kind, 0);
+		self->cookies[i] = cookie_of(self->servers[i]);
+	}
+	for (int i = 0; i < ARRAY_SIZE(workers); i++)
+		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, i < 2 ? change : come_and_go,
+					    &workers[i]));
+	for (int i = 0; i < ARRAY_SIZE(workers); i++) {
+		ASSERT_EQ(0, pthread_join(workers[i].thread, NULL));
+		EXPECT_EQ(NULL, workers[i].failed) {
+			TH_LOG("%s failed", workers[i].failed);
+		}
+	}
+
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(0, leave(&variant->kind, self->servers[i]));
+	for (int i = 0; i < 2; i++)
+		EXPECT_TRUE(is_empty(self->maps[i], 0));
 }
 
 TEST_HARNESS_MAIN

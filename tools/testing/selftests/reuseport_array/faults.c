@@ -198,7 +198,7 @@ static int call_listen(struct trial *trial)
 	return listen(trial->fd, 1) ? -errno : 0;
 }
 
-/* A listener that could not be made is in no group. */
+/* A socket that could not be made a server is in no group. */
 static void check_listen(struct trial *trial, int err)
 {
 	struct __test_metadata *_metadata = trial->meta;
@@ -214,7 +214,7 @@ static void undo_listen(struct trial *trial)
 	EXPECT_TRUE(is_empty(trial->map, 0));
 }
 
-TEST_F(faults, listen)
+static void fail_each_listen(struct __test_metadata *_metadata, FIXTURE_DATA(faults) *self)
 {
 	struct trial *trial = &self->trial;
 	unsigned int i;
@@ -229,6 +229,35 @@ TEST_F(faults, listen)
 		fail_each(_metadata, self->nth, trial);
 		close(trial->fd);
 	}
+}
+
+TEST_F(faults, listen)
+{
+	fail_each_listen(_metadata, self);
+}
+
+/* With migration a listener that is back was in its group, as a closed one, and gets another. */
+TEST_F(faults, listen_again)
+{
+	ASSERT_EQ(0, write_file("/proc/sys/net/ipv4/tcp_migrate_req", "1"));
+	fail_each_listen(_metadata, self);
+}
+
+static void open_unbound(struct trial *trial)
+{
+	struct __test_metadata *_metadata = trial->meta;
+
+	trial->fd = open_socket(_metadata, trial->kind);
+	set_reuseport(_metadata, trial->fd);
+}
+
+static void undo_bind(struct trial *trial)
+{
+	struct __test_metadata *_metadata = trial->meta;
+
+	close(trial->fd);
+	EXPECT_TRUE(is_empty(trial->map, 0));
+	open_unbound(trial);
 }
 
 /* A group begins with room for 128; who comes next makes it grow. */
@@ -287,6 +316,27 @@ static void undo_join(struct trial *trial)
 	gather(trial);
 }
 
+/* A group of UDP is made by bind(). */
+TEST_F(faults, bind)
+{
+	struct trial *trial = &self->trial;
+	unsigned int i;
+
+	trial->call = call_join;
+	trial->check = check_listen;
+	trial->undo = undo_bind;
+	/* whatever keeps a UDP socket from its port, bind() says that it is taken */
+	trial->expected = -EADDRINUSE;
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (kinds[i].type != SOCK_DGRAM)
+			continue;
+		trial->kind = &kinds[i];
+		open_unbound(trial);
+		fail_each(_metadata, self->nth, trial);
+		close(trial->fd);
+	}
+}
+
 TEST_F(faults, group_that_grows)
 {
 	struct trial *trial = &self->trial;
@@ -300,7 +350,6 @@ TEST_F(faults, group_that_grows)
 	trial->map = create_map(sizeof(__u64), CROWD + 1, 0);
 	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
 		trial->kind = &kinds[i];
-		/* whatever keeps a UDP socket from its port, bind() says that it is taken */
 		trial->expected = kinds[i].type == SOCK_STREAM ? -ENOMEM : -EADDRINUSE;
 		gather(trial);
 		fail_each(_metadata, self->nth, trial);

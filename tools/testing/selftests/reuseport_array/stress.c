@@ -648,7 +648,9 @@ static void do_fork(void)
 	pthread_rwlock_unlock(&fds_lock);
 	if (murder)
 		kill(child, SIGKILL);
-	if (waitpid(child, &status, 0) != child || (WIFEXITED(status) && WEXITSTATUS(status)))
+	if (waitpid(child, &status, 0) != child ||
+	    !((WIFEXITED(status) && !WEXITSTATUS(status)) ||
+	      (murder && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)))
 		fail("a forked process: status %#x", status);
 	for (i = 0; i < HEIRS; i++) {
 		if (!heirs[i])
@@ -763,6 +765,8 @@ static void check_at_rest(void)
 	slots_taken(STRIDE, taken);
 	for (i = 0; i < SERVERS && !failed; i++) {
 		server = &servers[i];
+		if (server->group < 0 && taken[i])
+			fail("at rest a socket of no group is in a slot");
 		if (server->fd < 0)
 			continue;
 
@@ -959,8 +963,10 @@ static void run(void)
 	}
 }
 
-static void print_counts(void)
+/* Whether something came of every kind, and of steering. */
+static bool print_counts(void)
 {
+	bool all = skel->bss->selected && skel->bss->refused;
 	__u64 tried, done, sum = 0;
 	unsigned int i, k;
 
@@ -972,12 +978,17 @@ static void print_counts(void)
 			done += workers[i].done[k];
 		}
 		sum += tried;
+		all &= !!done;
 		ksft_print_msg("%-10s %9llu, %9llu with effect\n", kind_names[k], tried, done);
 	}
 	ksft_print_msg("%-10s %9llu; the program selected %llu, migrated %llu, found none %llu\n",
 		       "operations", sum, skel->bss->selected, skel->bss->migrated,
 		       skel->bss->refused);
+	return all;
 }
+
+/* So many operations are of all kinds, the rarest too. */
+#define ENOUGH	20000
 
 static __u64 parse(const char *text)
 {
@@ -1000,7 +1011,7 @@ int main(int argc, char **argv)
 	int option, taken[SERVERS] = {};
 	struct memory before, after;
 	unsigned int i;
-	bool same;
+	bool same, all;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
@@ -1023,15 +1034,19 @@ int main(int argc, char **argv)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	ksft_print_header();
-	ksft_set_plan(5);
+	ksft_set_plan(6);
 	setup();
 	measure(&before);
 	setup_maps();
 
 	ksft_print_msg("seed %llu, %llu operations, %u threads\n", seed, total, threads);
 	run();
-	print_counts();
+	all = print_counts();
 	ksft_test_result(!failed, "operations\n");
+	if (total < ENOUGH)
+		ksft_test_result_skip("all kinds of operations: too few to say\n");
+	else
+		ksft_test_result(all, "all kinds of operations\n");
 
 	for (i = 0; i < SERVERS; i++)
 		if (servers[i].fd >= 0)
