@@ -404,7 +404,7 @@ static void free_lets_go_of_every_socket(struct kunit *test)
 	struct bpf_map *map = test_map(test, sizeof(u32), filling->slots);
 	struct bpf_map *next = test_new_map(test);
 	struct test_server servers[TEST_SLOTS];
-	unsigned long grace_period;
+	struct rcu_gp_oldstate before;
 	u32 i;
 
 	for (i = 0; i < filling->filled; i++) {
@@ -415,9 +415,10 @@ static void free_lets_go_of_every_socket(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, filling->filled, bpf_map_sum_elem_count(map));
 
-	grace_period = get_state_synchronize_rcu();
+	/* an expedited one will do, and is what there is during boot */
+	get_state_synchronize_rcu_full(&before);
 	test_free_early(test, map);
-	KUNIT_EXPECT_TRUE_MSG(test, poll_state_synchronize_rcu(grace_period),
+	KUNIT_EXPECT_TRUE_MSG(test, poll_state_synchronize_rcu_full(&before),
 			      "the memory was freed without a grace period");
 	for (i = 0; i < filling->filled; i++) {
 		KUNIT_EXPECT_NULL(test, servers[i].sk->sk_reuseport_slot);
