@@ -102,7 +102,7 @@ model: setup ## check the model of slots and sockets in every state (1 minute)
 	@harness/model/check
 
 .PHONY: mutants
-mutants: tests ours/um ours/debug ours/kcsan upstream-guest ## break our code in 57 ways, one at a time: who notices? (20 minutes, beside the kernels)
+mutants: tests ours/um stock/um ours/debug ours/bench ours/kcsan upstream-guest ## break our code in 61 ways, one at a time: who notices? (20 minutes, beside the kernels)
 	@harness/mutants/run
 
 .PHONY: free-race
