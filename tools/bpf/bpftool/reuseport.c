@@ -752,7 +752,7 @@ static void print_table(void)
 		       dump.netns_hidden ? "this user may enter" : "is seen from here",
 		       dump.nr_slots - dump.nr_found, dump.nr_slots);
 	if (hidden)
-		printf("Processes that this user may not look into, or does not see, are left out.\n");
+		printf("Processes that this user may not look into, or see, are left out.\n");
 }
 
 static void forget(void)
@@ -849,8 +849,7 @@ const char *reuseport_array_strerror(int err)
 	case E2BIG:
 		return "the map has no slot of that number";
 	case EINVAL:
-		return "not the fd of a socket in a SO_REUSEPORT group "
-		       "(UDP: bind first, TCP: listen)";
+		return "not the fd of a socket in a SO_REUSEPORT group (bind first, TCP: listen)";
 	case ENOTSUPP:
 		return "neither a TCP nor a UDP socket";
 	default:

@@ -40,9 +40,23 @@ struct worker {
 	const struct kind *kind;
 	int map;
 	bool leaving;	/* somebody takes the sockets out of their groups meanwhile */
+	void *(*work)(void *worker);
 	const char *failed;
 	pthread_t thread;
 };
+
+static void run(struct __test_metadata *_metadata, struct worker *workers, int n)
+{
+	for (int i = 0; i < n; i++)
+		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, workers[i].work,
+					    &workers[i]));
+	for (int i = 0; i < n; i++) {
+		ASSERT_EQ(0, pthread_join(workers[i].thread, NULL));
+		EXPECT_EQ(NULL, workers[i].failed) {
+			TH_LOG("%s failed", workers[i].failed);
+		}
+	}
+}
 
 static void expect(struct worker *worker, bool good, const char *what)
 {
@@ -58,7 +72,8 @@ static void *change(void *argument)
 
 	for (int i = 0; i < ROUNDS && !worker->failed; i++) {
 		err = put(map, 0, worker->self->servers[i & 1], BPF_ANY);
-		expect(worker, !err || err == -EBUSY || (err == -EINVAL && worker->leaving), "update");
+		expect(worker, !err || err == -EBUSY ||
+		       (err == -EINVAL && worker->leaving), "update");
 		err = put(map, 0, worker->self->servers[~i & 1], BPF_EXIST);
 		expect(worker, !err || err == -EBUSY || err == -ENOENT ||
 		       (err == -EINVAL && worker->leaving), "replace");
@@ -89,22 +104,14 @@ static void *look(void *argument)
 TEST_F(contend, two_maps_want_the_same_sockets)
 {
 	struct worker workers[] = {
-		{ .self = self, .map = self->maps[0] },
-		{ .self = self, .map = self->maps[1] },
-		{ .self = self },
+		{ .self = self, .map = self->maps[0], .work = change },
+		{ .self = self, .map = self->maps[1], .work = change },
+		{ .self = self, .work = look },
 	};
 	int held[2] = {};
 	__u64 cookie;
 
-	for (int i = 0; i < ARRAY_SIZE(workers); i++)
-		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, i < 2 ? change : look,
-					    &workers[i]));
-	for (int i = 0; i < ARRAY_SIZE(workers); i++) {
-		ASSERT_EQ(0, pthread_join(workers[i].thread, NULL));
-		EXPECT_EQ(NULL, workers[i].failed) {
-			TH_LOG("%s failed", workers[i].failed);
-		}
-	}
+	run(_metadata, workers, ARRAY_SIZE(workers));
 
 	for (int i = 0; i < 2; i++)
 		if (!get(self->maps[i], 0, &cookie))
@@ -158,9 +165,9 @@ static void *come_and_go(void *argument)
 TEST_F(contend, sockets_leave_while_they_are_put)
 {
 	struct worker workers[] = {
-		{ .self = self, .map = self->maps[0], .leaving = true },
-		{ .self = self, .map = self->maps[1], .leaving = true },
-		{ .self = self, .kind = &variant->kind },
+		{ .self = self, .map = self->maps[0], .leaving = true, .work = change },
+		{ .self = self, .map = self->maps[1], .leaving = true, .work = change },
+		{ .self = self, .kind = &variant->kind, .work = come_and_go },
 	};
 
 	for (int i = 0; i < 2 && variant->kind.type == SOCK_DGRAM; i++) {
@@ -168,15 +175,7 @@ TEST_F(contend, sockets_leave_while_they_are_put)
 		self->servers[i] = new_server_at(_metadata, &variant->kind, 0);
 		self->cookies[i] = cookie_of(self->servers[i]);
 	}
-	for (int i = 0; i < ARRAY_SIZE(workers); i++)
-		ASSERT_EQ(0, pthread_create(&workers[i].thread, NULL, i < 2 ? change : come_and_go,
-					    &workers[i]));
-	for (int i = 0; i < ARRAY_SIZE(workers); i++) {
-		ASSERT_EQ(0, pthread_join(workers[i].thread, NULL));
-		EXPECT_EQ(NULL, workers[i].failed) {
-			TH_LOG("%s failed", workers[i].failed);
-		}
-	}
+	run(_metadata, workers, ARRAY_SIZE(workers));
 
 	for (int i = 0; i < 2; i++)
 		ASSERT_EQ(0, leave(&variant->kind, self->servers[i]));
