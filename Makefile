@@ -46,12 +46,14 @@ check-release: all-guests ## what a release needs besides: the series, other bas
 	@harness/setup qemu source deb docs arm64 s390x 6.1
 	@harness/check --resume $(RELEASE_CHECKS)
 
-CHECKS = 'harness/check-smp debug' harness/contract harness/kunit 'harness/ctl ours/um' \
-	harness/differ/run harness/model/check harness/bench/guard \
+CHECKS = 'harness/check-smp debug' 'harness/check-smp debug stress' 'harness/ctl ours/um' \
+	harness/contract harness/differ/run harness/model/check harness/bench/guard harness/kunit \
 	harness/check-docs harness/check-bpftool harness/check-ctl
-DEEP_CHECKS = 'harness/check-smp upstream --ops 5000000' harness/mutants/run \
-	harness/upstream/run 'harness/check-smp kcsan --ops 20000' 'harness/check-smp rt --ops 20000' \
-	'harness/differ/run --long' 'harness/kunit run' harness/free-race/run harness/coverage
+DEEP_CHECKS = harness/mutants/run 'harness/check-smp upstream stress --ops 5000000' \
+	harness/upstream/run 'harness/differ/run --long' \
+	'harness/check-smp kcsan' 'harness/check-smp kcsan stress --ops 20000' \
+	'harness/check-smp rt' 'harness/check-smp rt stress --ops 20000' \
+	'harness/check-smp upstream' 'harness/kunit run' harness/free-race/run harness/coverage
 RELEASE_CHECKS = harness/series/check 'make check BASE=6.1' 'make check-arch' \
 	'make check-arch MACHINE=s390x' harness/check-source harness/check-deb harness/docs \
 	'env STEP=1 harness/ctl ours/um' 'env STEP=101 harness/ctl debian/6.1 debian/5.10' \
@@ -59,7 +61,7 @@ RELEASE_CHECKS = harness/series/check 'make check BASE=6.1' 'make check-arch' \
 
 .PHONY: smp
 smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, upstream, kcsan or rt)
-	@harness/check-smp $(or $(SMP),debug)
+	@harness/check 'harness/check-smp $(or $(SMP),debug)' 'harness/check-smp $(or $(SMP),debug) stress'
 
 .PHONY: differ
 differ: trees ## make 100,000 calls on stock and on ours and compare (1 minute; DIFFER=--long: 10)
@@ -155,7 +157,7 @@ check-arch: trees ## the contract tests on another processor: MACHINE=arm64 or s
 	@harness/programs $(MACHINE)
 	@harness/initramfs $(MACHINE)
 	@harness/build ours/$(MACHINE)
-	@harness/check-smp $(MACHINE) --ops 20000
+	@harness/check 'harness/check-smp $(MACHINE)' 'harness/check-smp $(MACHINE) stress --ops 20000'
 
 .PHONY: shell
 shell: tests $(AT)ours/um ## a shell in a guest that runs our kernel
