@@ -24,9 +24,10 @@
  * sk_reuseport_cb; one that stays in the group's closed section can still be
  * selected, and packets find it closed.
  *
- * What keeps the array alive: a file or a program for everyone but detach, which
- * comes from the socket. Free may thus run at the same time as detach, and it
- * does without reuseport_lock, so that freeing one large map holds up nobody.
+ * What keeps the array alive: a file or a program; for a program that found it in
+ * an outer map, the grace period before free. Not so for detach, which comes from
+ * the socket. Free may thus run at the same time as detach, and it does without
+ * reuseport_lock, so that freeing one large map holds up nobody.
  * No update can run any more then, which leaves these cases:
  *
  *  - Both go for the same socket. Detach takes the pointer out of the socket by
@@ -195,7 +196,7 @@ int bpf_fd_reuseport_array_lookup_elem(struct bpf_map *map, void *key, void *val
  * another kind, is in no group that packets find, or sits in a slot already. It is
  * asked twice, first without reuseport_lock: then @old and @reuse are there to be
  * compared with NULL only, and the answer may be stale, but good enough to turn a bad
- * call away, so that it never takes the lock.
+ * call away, so that it does not take the lock.
  */
 static int reuseport_array_flags_check(const struct sock *old, u64 flags)
 {

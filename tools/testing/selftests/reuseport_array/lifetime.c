@@ -168,7 +168,7 @@ TEST_F(lifetime, kill)
 /* A large map without a socket, or with one in its last slot, can be freed. */
 TEST_F(lifetime, large_map)
 {
-	const __u32 entries = 1 << 20;
+	const __u32 entries = 1 << 16;
 	int large = create_map(sizeof(__u64), entries, 0);
 
 	ASSERT_LE(0, large);
