@@ -34,14 +34,15 @@ machine() {
 
 # compiler TREE: set cc and what ccache goes by. The trees lie alike and see each
 # other's results: same relative paths. It goes by the files that an object depends on; to
-# go by what the preprocessor makes of them costs a third of the compiling when it is new.
+# go by what the preprocessor makes of them costs a third of the compiling when it is new,
+# and harness/cc is needed for what the compiler does not say.
 # shellcheck disable=SC2034
 compiler() {
 	export CCACHE_BASEDIR="$PWD/build/$1" CCACHE_NOHASHDIR=1 CCACHE_DEPEND=1
 	export CCACHE_IGNOREOPTIONS="-fmacro-prefix-map=*"
 	export KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=reuseport KBUILD_BUILD_HOST=array
 	cc=${cross:-}gcc
-	! command -v ccache >/dev/null || cc="ccache $cc"
+	! command -v ccache >/dev/null || cc="$PWD/harness/cc $cc"
 }
 
 # progress LABEL LOG [TOTAL]: copy make's output from stdin to LOG and show how far it
