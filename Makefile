@@ -34,11 +34,11 @@ check-systemd: tests ours/um ## run the manual page's unit under systemd and rel
 	@harness/servers/systemd
 
 .PHONY: check
-check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that is not for hours (45 minutes, most of it compiling, then 20)
+check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that is not for hours (37 minutes, 20 of them compiling)
 	@harness/check $(if $(AT),harness/contract,$(CHECKS))
 
 .PHONY: check-deep
-check-deep: all-guests ours/debug ours/bench ours/kcsan ours/rt upstream-guest ## check, and the proof in full: 5 million operations, mutants, KCSAN, PREEMPT_RT, ... (3 hours; goes on where it was left)
+check-deep: all-guests ours/debug ours/bench ours/kcsan ours/rt upstream-guest ## check, and the proof in full: 5 million operations, mutants, KCSAN, PREEMPT_RT, ... (2 to 3 hours; goes on where it was left)
 	@harness/check --resume $(DEEP_CHECKS) $(CHECKS)
 
 .PHONY: check-release
