@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Each way a socket leaves its slot, and what does not make it leave. */
+#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <net/if.h>
@@ -165,6 +166,70 @@ TEST_F(leave, close_of_a_passed_socket)
 	/* nobody will receive it any more */
 	close(pair[0]);
 	close(pair[1]);
+	expect_left(_metadata, &self->slots, &variant->kind);
+}
+
+struct waiter {
+	int fd;
+	int type;
+	pid_t tid;
+	int err;
+	pthread_t thread;
+};
+
+/* Wait for a connection or a datagram that does not come, until a signal does. */
+static void *wait_for_a_client(void *argument)
+{
+	struct waiter *waiter = argument;
+	char c;
+
+	__atomic_store_n(&waiter->tid, gettid(), __ATOMIC_RELEASE);
+	if (waiter->type == SOCK_STREAM)
+		waiter->err = accept(waiter->fd, NULL, NULL) < 0 ? -errno : 0;
+	else
+		waiter->err = recv(waiter->fd, &c, 1, 0) < 0 ? -errno : 0;
+	return NULL;
+}
+
+static bool sleeps(struct waiter *waiter)
+{
+	pid_t tid = __atomic_load_n(&waiter->tid, __ATOMIC_ACQUIRE);
+	char path[64], state = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	file = tid ? fopen(path, "r") : NULL;
+	if (!file)
+		return false;
+	/* the name of the program is in parentheses */
+	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	fclose(file);
+	return state == 'S';
+}
+
+static void do_nothing(int signal)
+{
+}
+
+/* A thread that waits in accept() or recv() holds the socket, whoever closes the fd. */
+TEST_F(leave, close_under_a_waiting_thread)
+{
+	struct sigaction wake = { .sa_handler = do_nothing };
+	struct waiter waiter = { .fd = self->slots.leaver, .type = variant->kind.type };
+	__u64 held, cookie = cookie_of(self->slots.leaver);
+
+	ASSERT_EQ(0, sigaction(SIGUSR1, &wake, NULL));
+	ASSERT_EQ(0, pthread_create(&waiter.thread, NULL, wait_for_a_client, &waiter));
+	ASSERT_TRUE(EVENTUALLY(sleeps(&waiter)));
+
+	close(self->slots.leaver);
+	ASSERT_EQ(0, get(self->slots.map, 0, &held));
+	EXPECT_EQ(cookie, held);
+
+	ASSERT_EQ(0, pthread_kill(waiter.thread, SIGUSR1));
+	ASSERT_EQ(0, pthread_join(waiter.thread, NULL));
+	EXPECT_EQ(-EINTR, waiter.err);
 	expect_left(_metadata, &self->slots, &variant->kind);
 }
 
