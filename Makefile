@@ -34,11 +34,11 @@ check-systemd: tests ours/um ## run the manual page's unit under systemd and rel
 	@harness/servers/systemd
 
 .PHONY: check
-check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that is not for hours (37 minutes, 20 of them compiling)
+check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that is not for hours (26 minutes on a new machine)
 	@harness/check $(if $(AT),harness/contract,$(CHECKS))
 
 .PHONY: check-deep
-check-deep: all-guests ours/debug ours/bench ours/kcsan ours/rt upstream-guest ## check, and the proof in full: 5 million operations, mutants, KCSAN, PREEMPT_RT, ... (2 to 3 hours; goes on where it was left)
+check-deep: all-guests ours/debug ours/bench ours/kcsan ours/rt upstream-guest ## check, and the proof in full: 5 million operations, mutants, KCSAN, PREEMPT_RT, ... (half an hour of compiling, then an hour; goes on where it was left)
 	@harness/check --resume $(DEEP_CHECKS) $(CHECKS)
 
 .PHONY: check-release
