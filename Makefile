@@ -34,7 +34,7 @@ check-systemd: tests ours/um ## run the manual page's unit under systemd and rel
 	@harness/servers/systemd
 
 .PHONY: check
-check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that is not for hours (26 minutes on a new machine)
+check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that is not for hours (10 minutes, and 20 to build the kernels)
 	@harness/check $(if $(AT),harness/contract,$(CHECKS))
 
 .PHONY: check-deep
