@@ -49,14 +49,14 @@ static int read_backlog(struct service *service, __u32 number, struct backlog *b
 	memcpy(backlog->comm, about.comm, sizeof(backlog->comm));
 	backlog->pid = about.pid;
 
-	count = diag_sockets(&service->endpoint, &sockets);
+	count = sock_diag_sockets(&service->endpoint, &sockets);
 	if (count < 0)
 		return -1;
 	for (slot = 0; slot < about.slots; slot++) {
 		for (i = 0; i < count && cookies[slot]; i++)
 			if (sockets[i].cookie == cookies[slot])
 				backlog->queued += sockets[i].queue;
-		if (generation_count(service, number, slot, &counter)) {
+		if (generation_read_counter(service, number, slot, &counter)) {
 			free(sockets);
 			return -1;
 		}
@@ -85,7 +85,7 @@ int describe_drain(char *text, size_t size, const char *name, __u32 number, __u6
 			option);
 }
 
-int server_drain(struct service *service, __u32 number, __u64 idle, __u64 end, const char *again)
+int server_drain(struct service *service, __u32 number, __u64 idle, __u64 end, const char *resume_cmd)
 {
 	const char *unit = service->config.protocol == IPPROTO_TCP ? "connections" : "bytes";
 	__u64 begin = now_ms(), seen = 0;
@@ -104,7 +104,7 @@ int server_drain(struct service *service, __u32 number, __u64 idle, __u64 end, c
 				    number, service->name);
 		if (!backlog.live)
 			/* detach empties the maps, and the server serves on */
-			return service_is_there(service);
+			return service_check_exists(service);
 		quiet = backlog.queued || backlog.seen != seen ? 0 : quiet + 1;
 		seen = backlog.seen;
 		/* at least twice: a handshake may have ended in between */
@@ -117,7 +117,7 @@ int server_drain(struct service *service, __u32 number, __u64 idle, __u64 end, c
 				    "waiting: %s",
 				    number, service->name, (now_ms() - begin) / 1e3,
 				    backlog.queued, unit, backlog.silent / 1e3, backlog.comm,
-				    backlog.pid, service->now.current, again);
+				    backlog.pid, service->now.current, resume_cmd);
 		progress("generation %u: %d sockets, %llu %s wait, last packet %.1f s ago (idle: "
 			 "%.1f s)",
 			 number, backlog.live, backlog.queued, unit, backlog.silent / 1e3,
@@ -143,7 +143,7 @@ int server_find(struct service *service, __u32 number, const struct process *kno
 
 int server_stop(const struct process *process, int signal)
 {
-	if (!process->pid || !process_signal(process->pid, process->started, signal) ||
+	if (!process->pid || !proc_signal(process->pid, process->started, signal) ||
 	    errno == ESRCH)
 		return 0;
 	return fail("cannot send signal %d to process %d (%s): it needs CAP_KILL", signal,
@@ -169,7 +169,7 @@ static int name_holders(const struct service *service, __u32 number, char *text,
 		return -1;
 	for (i = 0; i < count; i++) {
 		for (slot = 0; slot < about.slots; slot++)
-			if (cookies[slot] == sockets[i].about.cookie)
+			if (cookies[slot] == sockets[i].info.cookie)
 				break;
 		/* those of one process stand together */
 		if (slot == about.slots || !sockets[i].pid || sockets[i].pid == last)
@@ -195,10 +195,10 @@ static int check_closed(struct service *service, __u32 number, const struct proc
 	char holders[256];
 	int live;
 
-	while ((live = generation_live(service, number)) && now_ms() < end)
+	while ((live = generation_nr_sockets(service, number)) && now_ms() < end)
 		sleep_ms(20);
 	if (!live)
-		return service_is_there(service);
+		return service_check_exists(service);
 	if (name_holders(service, number, holders, sizeof(holders)))
 		return -1;
 	return fail("process %d is gone, but %d socket%s of generation %u of service %s %s open: "
@@ -212,11 +212,11 @@ static int check_closed(struct service *service, __u32 number, const struct proc
 }
 
 int server_await_end(struct service *service, __u32 number, const struct process *process,
-		     int signal, __u64 end, const char *again)
+		     int signal, __u64 end, const char *resume_cmd)
 {
 	__u64 begin = now_ms();
 
-	while (process->pid && process_lives(process->pid, process->started)) {
+	while (process->pid && proc_is_alive(process->pid, process->started)) {
 		if (service_read_state(service))
 			return -1;
 		if (now_ms() >= end)
@@ -225,93 +225,9 @@ int server_await_end(struct service *service, __u32 number, const struct process
 				    "%u gets what is new; to send the signal again and go on "
 				    "waiting: %s",
 				    process->pid, number, service->name,
-				    (now_ms() - begin) / 1e3, signal, service->now.current, again);
+				    (now_ms() - begin) / 1e3, signal, service->now.current, resume_cmd);
 		progress("waiting for process %d to end", process->pid);
 		sleep_ms(20);
 	}
 	return check_closed(service, number, process);
-}
-
-/* The last one before the current, or after it if there was a rollback. */
-static __u32 choose(const struct service *service)
-{
-	const __u32 *number = service->now.numbers;
-	int i;
-
-	for (i = 0; i < PLACES; i++)
-		if (number[i] != service->now.current && generation_live(service, number[i]))
-			return number[i];
-	return 0;
-}
-
-int do_drain(struct arguments *args)
-{
-	__u64 idle = UINT64_MAX, timeout = DRAIN_MS, end;
-	struct generation about;
-	const char *name, *kill_by = NULL;
-	struct process process;
-	struct service service;
-	int signal = 0, len, err;
-	__u32 number = 0;
-	char again[160];
-
-	if (take_name(args, &name) || take_number(args, "--generation", &number, INT32_MAX) ||
-	    take_duration(args, "--idle", &idle) || take_duration(args, "--timeout", &timeout) ||
-	    take_option(args, "--kill", &kill_by) || nothing_left(args))
-		return -1;
-	if (kill_by) {
-		signal = parse_signal(kill_by);
-		if (signal < 0)
-			return -1;
-	}
-	if (service_open(&service, name, false))
-		return -1;
-	err = need_netns(&service);
-	if (err)
-		goto out;
-	if (!number) {
-		number = choose(&service);
-		if (!number) {
-			err = fail("service %s has no generation but the current one: nothing to "
-				   "drain. Switch first",
-				   name);
-			goto out;
-		}
-	} else if (generation_read(&service, number, &about)) {
-		err = fail("service %s has no generation %u: reuseportctl show %s lists them", name,
-			   number, name);
-		goto out;
-	}
-	if (service.now.current == number) {
-		err = fail("generation %u of service %s is the current one: what is new goes "
-			   "there. Switch first",
-			   number, name);
-		goto out;
-	}
-	len = describe_drain(again, sizeof(again), name, number, idle);
-	if (signal)
-		snprintf(again + len, sizeof(again) - len, " --kill %s", kill_by);
-	if (idle == UINT64_MAX)
-		idle = default_idle(&service);
-	if (dry_run) {
-		say("would wait until generation %u of service %s has been silent for %.1f s%s",
-		    number, name, idle / 1e3, signal ? ", and stop it" : "");
-		goto out;
-	}
-	end = now_ms() + timeout;
-	err = server_drain(&service, number, idle, end, again);
-	if (!err && signal) {
-		err = service_lock(&service) || server_find(&service, number, NULL, &process) ||
-		      server_stop(&process, signal);
-		service_unlock(&service);
-		if (!err)
-			err = server_await_end(&service, number, &process, signal, end, again);
-	}
-	if (!err)
-		say(signal ? "generation %u of service %s has stopped" :
-			     "generation %u of service %s is silent: it is safe to stop it",
-		    number, name);
-out:
-	service_close(&service);
-	return err ? -1 : 0;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Filling a generation, and switching to it.
  *
- * Generation N has place N % PLACES of the maps. It is made in this order, which is also
+ * Generation N has place N % MAX_GENERATIONS of the maps. It is made in this order, which is also
  * why the command that makes it may be killed anywhere:
  *
  *   1. about[place].number = 0	The place is taken from a generation that has no sockets.
@@ -29,7 +29,7 @@
 
 #include "generation.h"
 
-#define AT_ONCE 64 /* sockets that we hold at a time */
+#define FD_BATCH 64 /* sockets that we hold at a time */
 
 static int place_sockets(const struct service *service, __u32 place)
 {
@@ -61,7 +61,7 @@ void generations_release(const struct service *service)
 	__u32 place;
 	int fd;
 
-	for (place = 0; place < PLACES; place++) {
+	for (place = 0; place < MAX_GENERATIONS; place++) {
 		fd = place_sockets(service, place);
 		if (fd < 0)
 			continue;
@@ -72,7 +72,7 @@ void generations_release(const struct service *service)
 
 int generation_read(const struct service *service, __u32 number, struct generation *about)
 {
-	__u32 place = number % PLACES;
+	__u32 place = number % MAX_GENERATIONS;
 
 	if (!number || number > service->now.newest ||
 	    bpf_map_lookup_elem(service->about, &place, about) || about->number != number)
@@ -82,7 +82,7 @@ int generation_read(const struct service *service, __u32 number, struct generati
 
 int generation_sockets(const struct service *service, __u32 number)
 {
-	return place_sockets(service, number % PLACES);
+	return place_sockets(service, number % MAX_GENERATIONS);
 }
 
 int generation_cookies(const struct service *service, const struct generation *about,
@@ -101,7 +101,7 @@ int generation_cookies(const struct service *service, const struct generation *a
 	return filled;
 }
 
-int generation_live(const struct service *service, __u32 number)
+int generation_nr_sockets(const struct service *service, __u32 number)
 {
 	__u64 cookies[MAX_SLOTS];
 	struct generation about;
@@ -125,10 +125,10 @@ int generation_members(const struct service *service, struct member **list)
 	int count = 0;
 	__u32 place, i;
 
-	*list = calloc(PLACES * MAX_SLOTS, sizeof(**list));
+	*list = calloc(MAX_GENERATIONS * MAX_SLOTS, sizeof(**list));
 	if (!*list)
 		return fail("out of memory");
-	for (place = 0; place < PLACES; place++) {
+	for (place = 0; place < MAX_GENERATIONS; place++) {
 		if (bpf_map_lookup_elem(service->about, &place, &about) ||
 		    generation_read(service, about.number, &about))
 			continue;
@@ -141,7 +141,7 @@ int generation_members(const struct service *service, struct member **list)
 	return count;
 }
 
-__u32 generation_of(const struct member *list, int count, __u64 cookie)
+__u32 member_find(const struct member *list, int count, __u64 cookie)
 {
 	struct member like = { .cookie = cookie }, *found;
 
@@ -149,9 +149,9 @@ __u32 generation_of(const struct member *list, int count, __u64 cookie)
 	return found ? found->number : 0;
 }
 
-int generation_count(const struct service *service, __u32 number, __u32 slot, struct counter *sum)
+int generation_read_counter(const struct service *service, __u32 number, __u32 slot, struct counter *sum)
 {
-	__u32 index = number % PLACES * service->config.steering.slots + slot;
+	__u32 index = number % MAX_GENERATIONS * service->config.steering.slots + slot;
 	int cpus = libbpf_num_possible_cpus(), i;
 	struct counter *each;
 
@@ -185,7 +185,7 @@ static int clear_counters(const struct service *service, __u32 number, __u32 cou
 	if (!zeros)
 		return fail("out of memory");
 	for (slot = 0; slot < count; slot++) {
-		index = number % PLACES * service->config.steering.slots + slot;
+		index = number % MAX_GENERATIONS * service->config.steering.slots + slot;
 		bpf_map_update_elem(service->counters, &index, zeros, BPF_ANY);
 	}
 	free(zeros);
@@ -208,7 +208,7 @@ static void clear_place(const struct service *service, __u32 place)
 
 void generation_drop(struct service *service, __u32 number)
 {
-	clear_place(service, number % PLACES);
+	clear_place(service, number % MAX_GENERATIONS);
 }
 
 /* Does a generation that is still needed have this place? */
@@ -218,23 +218,23 @@ static bool is_taken(const struct service *service, __u32 place)
 
 	return !bpf_map_lookup_elem(service->about, &place, &about) && about.number &&
 	       about.number <= service->now.newest &&
-	       (about.number == service->now.current || generation_live(service, about.number));
+	       (about.number == service->now.current || generation_nr_sockets(service, about.number));
 }
 
 __u32 generation_next(const struct service *service)
 {
 	__u32 number = service->now.newest, oldest, i;
 
-	for (i = 0; i < PLACES; i++)
-		if (!is_taken(service, ++number % PLACES))
+	for (i = 0; i < MAX_GENERATIONS; i++)
+		if (!is_taken(service, ++number % MAX_GENERATIONS))
 			return number;
 
-	oldest = service->now.numbers[PLACES - 1];
+	oldest = service->now.generations[MAX_GENERATIONS - 1];
 	if (oldest == service->now.current)
-		oldest = service->now.numbers[PLACES - 2];
+		oldest = service->now.generations[MAX_GENERATIONS - 2];
 	fail("generation %u of service %s still has sockets, and no more than %d generations "
 	     "can: drain and stop it (reuseportctl drain %s --generation %u --kill TERM)",
-	     oldest, service->name, PLACES, service->name, oldest);
+	     oldest, service->name, MAX_GENERATIONS, service->name, oldest);
 	return 0;
 }
 
@@ -242,7 +242,7 @@ void generation_recover(struct service *service)
 {
 	__u32 place, id;
 
-	for (place = 0; place < PLACES; place++) {
+	for (place = 0; place < MAX_GENERATIONS; place++) {
 		if (bpf_map_lookup_elem(service->generations, &place, &id))
 			continue;
 		if (!is_taken(service, place))
@@ -250,7 +250,7 @@ void generation_recover(struct service *service)
 	}
 }
 
-static int refused(const struct held_socket *socket, int fd, int err)
+static int explain_update_error(const struct held_socket *socket, int fd, int err)
 {
 	int reuseport = 0;
 	socklen_t len = sizeof(reuseport);
@@ -273,10 +273,10 @@ static int refused(const struct held_socket *socket, int fd, int err)
 }
 
 /* Fill slots from @first on. Return an errno, and in *@done how many were filled. */
-static int put(int map, __u32 first, const int *fds, int count, int *done)
+static int fill_slots(int map, __u32 first, const int *fds, int count, int *done)
 {
-	__u32 keys[AT_ONCE], nr = count;
-	__u64 values[AT_ONCE];
+	__u32 keys[FD_BATCH], nr = count;
+	__u64 values[FD_BATCH];
 	int i;
 
 	*done = 0;
@@ -301,7 +301,7 @@ static int put(int map, __u32 first, const int *fds, int count, int *done)
 
 static int fill_some(int map, __u32 first, const struct held_socket *sockets, int count)
 {
-	int fds[AT_ONCE], taken, done, err = 0, i;
+	int fds[FD_BATCH], taken, done, err = 0, i;
 
 	for (taken = 0; taken < count; taken++) {
 		fds[taken] = take_socket(&sockets[taken]);
@@ -311,9 +311,9 @@ static int fill_some(int map, __u32 first, const struct held_socket *sockets, in
 		}
 	}
 	if (!err) {
-		err = put(map, first, fds, count, &done);
+		err = fill_slots(map, first, fds, count, &done);
 		if (err)
-			err = refused(&sockets[done], fds[done], err);
+			err = explain_update_error(&sockets[done], fds[done], err);
 	}
 	for (i = 0; i < taken; i++)
 		close(fds[i]);
@@ -325,14 +325,14 @@ int generation_check(const struct service *service, const struct held_socket *so
 	int i;
 
 	for (i = 0; i < count; i++) {
-		if (sockets[i].about.uid != service->config.uid)
+		if (sockets[i].info.uid != service->config.uid)
 			return fail("socket %d of process %d belongs to user %u, those of the "
 				    "service to user %u: the kernel lets only one user share a "
 				    "port, so this is another group. Detach the service and attach "
 				    "it anew",
-				    sockets[i].fd, sockets[i].pid, sockets[i].about.uid,
+				    sockets[i].fd, sockets[i].pid, sockets[i].info.uid,
 				    service->config.uid);
-		if (!service_has_group(service, &sockets[i].about))
+		if (!service_owns_socket(service, &sockets[i].info))
 			return fail("socket %d of process %d is bound to another interface than "
 				    "those of the service, or differs in IPV6_V6ONLY, so this is "
 				    "another group, of which a service has one: have the server "
@@ -342,7 +342,7 @@ int generation_check(const struct service *service, const struct held_socket *so
 	return 0;
 }
 
-int generation_steer(struct service *service, const struct held_socket *sockets, int count)
+int generation_attach_prog(struct service *service, const struct held_socket *sockets, int count)
 {
 	int fd = -1, i, err;
 
@@ -353,7 +353,7 @@ int generation_steer(struct service *service, const struct held_socket *sockets,
 		fd = take_socket(&sockets[0]);
 	if (fd < 0)
 		return -1;
-	err = service_steer(service, fd);
+	err = group_attach_prog(service, fd);
 	close(fd);
 	return err;
 }
@@ -376,7 +376,7 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 	next = generation_next(service);
 	if (!next)
 		return -1;
-	place = next % PLACES;
+	place = next % MAX_GENERATIONS;
 	about.number = next;
 
 	map = bpf_map_create(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "sockets", sizeof(__u32),
@@ -389,15 +389,15 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 		close(map);
 		return err;
 	}
-	for (i = 0; i < count && !err; i += AT_ONCE)
+	for (i = 0; i < count && !err; i += FD_BATCH)
 		err = fill_some(map, i, sockets + i,
-				count - i < AT_ONCE ? count - i : AT_ONCE);
+				count - i < FD_BATCH ? count - i : FD_BATCH);
 	close(map);
 	if (!err)
 		err = clear_counters(service, next, count);
 	if (!err) {
 		for (i = 0; i < count; i++)
-			about.order[i] = i;
+			about.live_slots[i] = i;
 		about.pid = server->pid;
 		about.started = server->started;
 		about.since = time(NULL);
@@ -407,7 +407,7 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 				   service->name, strerror(errno));
 	}
 	if (!err)
-		err = generation_steer(service, sockets, count);
+		err = generation_attach_prog(service, sockets, count);
 	if (err)
 		clear_place(service, place);
 	*number = next;
@@ -429,11 +429,11 @@ int generation_switch(struct service *service, __u32 number)
 
 	if (number > next.newest)
 		next.newest = number;
-	for (place = 0; place < PLACES; place++)
+	for (place = 0; place < MAX_GENERATIONS; place++)
 		if (!bpf_map_lookup_elem(service->about, &place, &about) &&
 		    about.number <= next.newest)
-			next.numbers[place] = about.number;
-	qsort(next.numbers, PLACES, sizeof(*next.numbers), newest_first);
+			next.generations[place] = about.number;
+	qsort(next.generations, MAX_GENERATIONS, sizeof(*next.generations), newest_first);
 	if (bpf_map_update_elem(service->state, &zero, &next, BPF_ANY))
 		/* if it is new, whoever comes next will find that it never was switched to */
 		return fail("cannot switch service %s (%s)", service->name, strerror(errno));

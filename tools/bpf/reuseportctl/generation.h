@@ -16,7 +16,7 @@ int generation_switch(struct service *service, __u32 number);
 /* Are these sockets of the group of the service? */
 int generation_check(const struct service *service, const struct held_socket *sockets, int count);
 /* Put the program on the group of these sockets, which is new if the last one died. */
-int generation_steer(struct service *service, const struct held_socket *sockets, int count);
+int generation_attach_prog(struct service *service, const struct held_socket *sockets, int count);
 /* Do away with what a command that was killed has left, and generations without sockets. */
 void generation_recover(struct service *service);
 
@@ -28,7 +28,7 @@ int generation_sockets(const struct service *service, __u32 number);
 int generation_cookies(const struct service *service, const struct generation *about,
 		       __u64 *cookies);
 /* How many sockets it has. */
-int generation_live(const struct service *service, __u32 number);
+int generation_nr_sockets(const struct service *service, __u32 number);
 /* All sockets that are in a generation. Return how many, or -1. */
 struct member {
 	__u64 cookie;
@@ -37,11 +37,11 @@ struct member {
 
 int generation_members(const struct service *service, struct member **list);
 /* 0: it is in none */
-__u32 generation_of(const struct member *list, int count, __u64 cookie);
+__u32 member_find(const struct member *list, int count, __u64 cookie);
 /* What was counted for a slot. */
-int generation_count(const struct service *service, __u32 number, __u32 slot,
+int generation_read_counter(const struct service *service, __u32 number, __u32 slot,
 		     struct counter *sum);
-/* Empty all slots of all generations, so that the sockets can go elsewhere at once. */
+/* Empty all slots of all generations, so that the sockets can go other_gen at once. */
 void generations_release(const struct service *service);
 
 #endif

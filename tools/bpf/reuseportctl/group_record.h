@@ -2,7 +2,7 @@
 #ifndef __REUSEPORTCTL_GROUP_RECORD_H
 #define __REUSEPORTCTL_GROUP_RECORD_H
 
-/* What foreign.bpf.c tells of a socket that is in a group. */
+/* What group.bpf.c tells of a socket that is in a group. */
 struct group_record {
 	__u64 cookie;
 	__u32 has_program;

@@ -10,9 +10,9 @@
  *   service.c	making and removing a service: the pins
  *   generation.c	filling a generation, switching: the maps
  *   sockets.c	which sockets a process has, and how to get hold of them
- *   diag.c	what the kernel tells of sockets
- *   process.c	what /proc tells of processes
- *   foreign.c	whether the group has a program of somebody else
+ *   sock_diag.c	what the kernel tells of sockets
+ *   proc.c	what /proc tells of processes
+ *   group.c	whether the group has a program of somebody else
  *
  * and a file per command, or two.
  */
@@ -82,7 +82,7 @@ void progress(const char *format, ...)
 	static __u64 last;
 	va_list args;
 
-	/* elsewhere, a line every few seconds */
+	/* other_gen, a line every few seconds */
 	if (!isatty(STDERR_FILENO)) {
 		if (now_ms() - last < 5000)
 			return;
@@ -176,7 +176,7 @@ int take_duration(struct arguments *args, const char *name, __u64 *ms)
 	return fail("%s takes a time such as 30s, 500ms or 2m, not \"%s\"", name, text);
 }
 
-int nothing_left(const struct arguments *args)
+int args_end(const struct arguments *args)
 {
 	if (!args->argc)
 		return 0;
@@ -236,7 +236,7 @@ static int do_help(struct arguments *args)
 
 static int do_version(struct arguments *args)
 {
-	if (nothing_left(args))
+	if (args_end(args))
 		return -1;
 	if (json) {
 		jsonw_start_object(json);

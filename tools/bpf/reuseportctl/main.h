@@ -44,7 +44,7 @@ int take_number(struct arguments *args, const char *name, __u32 *value, __u32 ma
 int take_duration(struct arguments *args, const char *name, __u64 *ms);
 /* The name of a service, and then nothing more. */
 int take_name(struct arguments *args, const char **name);
-int nothing_left(const struct arguments *args);
+int args_end(const struct arguments *args);
 
 __u64 now_ms(void);
 void sleep_ms(unsigned int ms);

@@ -27,7 +27,7 @@
  * other: the verifier wants a bound, and walks through all of it.
  */
 #define TRIES		64
-#define TRIES_ELSEWHERE	8
+#define TRIES_OTHERS	8
 
 /* Known when the program is loaded, so that the verifier drops what is not needed. */
 const volatile struct steering steering;
@@ -42,14 +42,14 @@ struct sockets {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, PLACES);
+	__uint(max_entries, MAX_GENERATIONS);
 	__type(key, __u32);
 	__array(values, struct sockets);
 } generations SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, PLACES);
+	__uint(max_entries, MAX_GENERATIONS);
 	__type(key, __u32);
 	__type(value, struct generation);
 } about SEC(".maps");
@@ -63,7 +63,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, PLACES);
+	__uint(max_entries, MAX_GENERATIONS);
 	__type(key, __u32);
 	__type(value, struct counter);
 } counters SEC(".maps");
@@ -90,7 +90,7 @@ static __always_inline bool is_gone(long err)
 
 static __always_inline void count(__u32 number, __u32 slot, bool is_new, __u64 now)
 {
-	__u32 index = number % PLACES * steering.slots + slot;
+	__u32 index = number % MAX_GENERATIONS * steering.slots + slot;
 	struct counter *counter;
 
 	counter = bpf_map_lookup_elem(&counters, &index);
@@ -102,15 +102,15 @@ static __always_inline void count(__u32 number, __u32 slot, bool is_new, __u64 n
 	counter->seen = now;
 }
 
-static __always_inline void take_out(struct generation *generation, __u32 i, __u32 live)
+static __always_inline void drop_slot(struct generation *generation, __u32 i, __u32 live)
 {
 	__u16 last;
 
 	bpf_spin_lock(&generation->lock);
 	/* else another CPU has done so */
 	if (generation->live == live) {
-		last = generation->order[(live - 1) & (MAX_SLOTS - 1)];
-		generation->order[i & (MAX_SLOTS - 1)] = last;
+		last = generation->live_slots[(live - 1) & (MAX_SLOTS - 1)];
+		generation->live_slots[i & (MAX_SLOTS - 1)] = last;
 		generation->live = live - 1;
 	}
 	bpf_spin_unlock(&generation->lock);
@@ -120,7 +120,7 @@ static __always_inline void take_out(struct generation *generation, __u32 i, __u
 static __always_inline bool pick(struct sk_reuseport_md *ctx, __u32 number, const int tries,
 				 __u32 *slot)
 {
-	__u32 place = number % PLACES, hash = ctx->hash, live, i;
+	__u32 place = number % MAX_GENERATIONS, hash = ctx->hash, live, i;
 	struct generation *generation;
 	void *sockets;
 	long err;
@@ -139,13 +139,13 @@ static __always_inline bool pick(struct sk_reuseport_md *ctx, __u32 number, cons
 			break;
 
 		i = ((__u64)hash * live) >> 32;
-		*slot = generation->order[i & (MAX_SLOTS - 1)];
+		*slot = generation->live_slots[i & (MAX_SLOTS - 1)];
 		err = bpf_sk_select_reuseport(ctx, sockets, slot, 0);
 		if (!err)
 			return true;
 
 		if (is_gone(err))
-			take_out(generation, i, live);
+			drop_slot(generation, i, live);
 		else
 			hash = hash * 0x9e3779b1 + 1;	/* it is of another group */
 	}
@@ -153,9 +153,9 @@ static __always_inline bool pick(struct sk_reuseport_md *ctx, __u32 number, cons
 }
 
 /* Select this very slot, if the generation is still there and the slot is not empty. */
-static __always_inline bool is_served(struct sk_reuseport_md *ctx, __u32 number, __u32 slot)
+static __always_inline bool select_slot(struct sk_reuseport_md *ctx, __u32 number, __u32 slot)
 {
-	__u32 place = number % PLACES;
+	__u32 place = number % MAX_GENERATIONS;
 	struct generation *generation;
 	void *sockets;
 
@@ -176,11 +176,11 @@ static __always_inline __u32 pick_any(struct sk_reuseport_md *ctx, const struct 
 	if (pick(ctx, now->current, TRIES, slot))
 		return now->current;
 
-	for (i = 0; i < PLACES; i++) {
-		number = now->numbers[i];
+	for (i = 0; i < MAX_GENERATIONS; i++) {
+		number = now->generations[i];
 		if (!number)
 			break;
-		if (number != now->current && pick(ctx, number, TRIES_ELSEWHERE, slot))
+		if (number != now->current && pick(ctx, number, TRIES_OTHERS, slot))
 			return number;
 	}
 	return 0;
@@ -252,7 +252,7 @@ static __always_inline int steer_packet(struct sk_reuseport_md *ctx)
 	if (steering.mode == UDP_FLOW) {
 		has_peer = read_peer(ctx, &peer);
 		flow = has_peer ? bpf_map_lookup_elem(&flows, &peer) : NULL;
-		if (flow && is_served(ctx, flow->generation, flow->slot)) {
+		if (flow && select_slot(ctx, flow->generation, flow->slot)) {
 			number = flow->generation;
 			slot = flow->slot;
 			flow->packets++;
@@ -260,7 +260,7 @@ static __always_inline int steer_packet(struct sk_reuseport_md *ctx)
 			is_known = true;
 		}
 	} else if (steering.mode == UDP_ID) {
-		is_known = read_id(ctx, now, &number, &slot) && is_served(ctx, number, slot);
+		is_known = read_id(ctx, now, &number, &slot) && select_slot(ctx, number, slot);
 	}
 
 	if (!is_known) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* What the program in the kernel and the tool agree on: the values of the maps.
  *
- * generations	ARRAY_OF_MAPS, a place per generation: number % PLACES
+ * generations	ARRAY_OF_MAPS, a place per generation: number % MAX_GENERATIONS
  * about	the same places: what is known of each generation
  * state	which generation gets what is new
  * counters	per place and slot
@@ -14,7 +14,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define PLACES		8	/* generations that may have sockets at a time */
+#define MAX_GENERATIONS		8	/* generations that may have sockets at a time */
 #define MAX_SLOTS	1024	/* sockets of one generation; a power of two */
 
 /* Which generation gets new connections and flows, and the last one that ever did. They
@@ -24,7 +24,7 @@
 struct state {
 	__u32 current;
 	__u32 newest;
-	__u32 numbers[PLACES];	/* of all there were at the switch, newest first */
+	__u32 generations[MAX_GENERATIONS];	/* of all there were at the switch, newest first */
 };
 
 /* A generation. The first @live places of @order name the slots that may still have a
@@ -39,7 +39,7 @@ struct generation {
 	char comm[16];
 	__u64 started;		/* field 22 of its /proc/PID/stat */
 	__u64 since;		/* s since the epoch */
-	__u16 order[MAX_SLOTS];
+	__u16 live_slots[MAX_SLOTS];
 };
 
 struct counter {

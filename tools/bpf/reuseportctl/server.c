@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include <sys/socket.h>
 
-#include "foreign.h"
+#include "group.h"
 #include "server.h"
 
 const char *protocol_name(__u32 protocol)
@@ -20,12 +20,12 @@ int server_read(pid_t pid, __u64 netns, struct process *process)
 	char text[16];
 	__u64 there;
 
-	if (process_read(pid, process))
+	if (proc_read(pid, process))
 		return fail("there is no process %d: has the server stopped?", pid);
 	if (!netns)
-		netns = process_netns("self");
+		netns = proc_netns("self");
 	snprintf(text, sizeof(text), "%d", pid);
-	there = process_netns(text);
+	there = proc_netns(text);
 	if (!there)
 		return fail("cannot see the network namespace of process %d (%s): run this as root",
 			    pid, strerror(errno));
@@ -37,13 +37,13 @@ int server_read(pid_t pid, __u64 netns, struct process *process)
 }
 
 int server_sockets(const struct service *service, pid_t pid, struct held_socket **list,
-		   __u32 *elsewhere)
+		   __u32 *other_gen)
 {
 	int count, members, i, fresh = 0;
 	struct member *taken;
 	__u32 number;
 
-	*elsewhere = 0;
+	*other_gen = 0;
 	count = find_sockets(&service->endpoint, pid, list);
 	if (count < 0)
 		return -1;
@@ -51,9 +51,9 @@ int server_sockets(const struct service *service, pid_t pid, struct held_socket 
 	if (members < 0)
 		return -1;
 	for (i = 0; i < count; i++) {
-		number = generation_of(taken, members, (*list)[i].about.cookie);
+		number = member_find(taken, members, (*list)[i].info.cookie);
 		if (number)
-			*elsewhere = number;
+			*other_gen = number;
 		else
 			(*list)[fresh++] = (*list)[i];
 	}
@@ -81,7 +81,7 @@ int check_reuseport(const struct held_socket *sockets, int count)
 }
 
 int server_wait(const struct service *service, pid_t pid, const char *who, __u32 wanted,
-		__u64 timeout, struct held_socket **list, __u32 *elsewhere, bool (*is_over)(void))
+		__u64 timeout, struct held_socket **list, __u32 *other_gen, bool (*is_over)(void))
 {
 	__u64 end = now_ms() + timeout;
 	struct generation current;
@@ -94,13 +94,13 @@ int server_wait(const struct service *service, pid_t pid, const char *who, __u32
 	for (;;) {
 		if (is_over && is_over())
 			return -1;
-		count = server_sockets(service, pid, list, elsewhere);
+		count = server_sockets(service, pid, list, other_gen);
 		if (count < 0)
 			return -1;
 		/* as many as there have to be, and not just about to become more */
 		if (count >= (int)wanted && count == before)
 			return count;
-		if (!count && *elsewhere)
+		if (!count && *other_gen)
 			return 0;
 		before = count;
 		free(*list);
@@ -137,7 +137,7 @@ int server_settle(pid_t pid, const char *who, __u64 settle, bool (*is_over)(void
 int server_prepare(struct service *service, const struct held_socket *sockets, int count,
 		   const struct process *server, bool force, __u32 *number)
 {
-	if (!force && refuse_foreign(service, &service->endpoint, &sockets[0].about))
+	if (!force && group_check_prog(service, &service->endpoint, &sockets[0].info))
 		return -1;
 	return generation_fill(service, sockets, count, server, number);
 }

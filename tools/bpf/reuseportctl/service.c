@@ -30,7 +30,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "foreign.h"
+#include "group.h"
 #include "generation.h"
 #include "reuseportctl.skel.h"
 
@@ -53,7 +53,7 @@ static const char *pin_path(const char *service, const char *pin)
 	return path;
 }
 
-int need_privileges(void)
+int require_privileges(void)
 {
 	static const struct {
 		int capability;
@@ -74,7 +74,7 @@ int need_privileges(void)
 	return 0;
 }
 
-int need_bpffs(void)
+int require_bpffs(void)
 {
 	struct statfs fs;
 
@@ -84,9 +84,9 @@ int need_bpffs(void)
 		    "/sys/fs/bpf");
 }
 
-int need_netns(const struct service *service)
+int require_netns(const struct service *service)
 {
-	if (process_netns("self") == service->config.netns)
+	if (proc_netns("self") == service->config.netns)
 		return 0;
 	return fail("service %s is in another network namespace (%llu): run this there, with "
 		    "nsenter --net=/proc/PID/ns/net reuseportctl ..., PID being one of its "
@@ -94,7 +94,7 @@ int need_netns(const struct service *service)
 		    service->name, service->config.netns);
 }
 
-int need_name(const char *name)
+int require_name(const char *name)
 {
 	size_t len =
 		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
@@ -150,7 +150,7 @@ static int lock_root(void)
 
 	if (root >= 0)
 		return 0;
-	if (need_privileges() || need_bpffs())
+	if (require_privileges() || require_bpffs())
 		return -1;
 	if (mkdir(PIN_ROOT, 0700) && errno != EEXIST)
 		return fail("cannot make " PIN_ROOT " (%s)", strerror(errno));
@@ -164,7 +164,7 @@ static int lock_root(void)
 	return -1;
 }
 
-int service_is_there(const struct service *service)
+int service_check_exists(const struct service *service)
 {
 	struct stat ours, named;
 
@@ -176,7 +176,7 @@ int service_is_there(const struct service *service)
 
 int service_lock(struct service *service)
 {
-	if (lock(service->dir, service->name) || service_is_there(service))
+	if (lock(service->dir, service->name) || service_check_exists(service))
 		return -1;
 	return service_read_state(service);
 }
@@ -233,7 +233,7 @@ static int open_pins(struct service *service)
 	return bpf_map_lookup_elem(service->state, &zero, &service->now);
 }
 
-static void blank(struct service *service, const char *name)
+static void service_init(struct service *service, const char *name)
 {
 	*service = (struct service){
 		.dir = -1,
@@ -259,10 +259,10 @@ int service_read_state(struct service *service)
 
 int service_open(struct service *service, const char *name, bool with_lock)
 {
-	blank(service, name);
-	if (need_privileges() || need_bpffs())
+	service_init(service, name);
+	if (require_privileges() || require_bpffs())
 		return -1;
-	if (!is_leftover(name) && need_name(name))
+	if (!is_leftover(name) && require_name(name))
 		return -1;
 	service->dir = open(pin_path(name, ""), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (service->dir < 0)
@@ -343,7 +343,7 @@ bool probe_migration(void)
 	return true;
 }
 
-int service_steer(struct service *service, int fd)
+int group_attach_prog(struct service *service, int fd)
 {
 	if (!setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &service->program,
 			sizeof(service->program))) {
@@ -357,7 +357,7 @@ int service_steer(struct service *service, int fd)
 }
 
 /* At one address the kernel makes a group of the sockets that have this in common. */
-bool service_has_group(const struct service *service, const struct endpoint_socket *socket)
+bool service_owns_socket(const struct service *service, const struct endpoint_socket *socket)
 {
 	return socket->uid == service->config.uid &&
 	       socket->interface == service->config.interface &&
@@ -365,7 +365,7 @@ bool service_has_group(const struct service *service, const struct endpoint_sock
 }
 
 /* Make any socket of the group ours as well. 0 and a @fd of -1: the group is gone. */
-static int take_any(const struct service *service, int *fd)
+static int group_get_fd(const struct service *service, int *fd)
 {
 	struct held_socket *sockets;
 	bool unseen = false;
@@ -379,11 +379,11 @@ static int take_any(const struct service *service, int *fd)
 		if (count < 0)
 			return -1;
 		for (i = 0; i < count && *fd < 0; i++) {
-			if (!service_has_group(service, &sockets[i].about))
+			if (!service_owns_socket(service, &sockets[i].info))
 				continue;
 			if (!sockets[i].pid) {
 				unseen = true;
-			} else if (!is_foreign(service, &sockets[i].about)) {
+			} else if (!group_is_foreign(service, &sockets[i].info)) {
 				*fd = try_socket(&sockets[i]);
 				err = *fd < 0 ? errno : 0;
 			}
@@ -406,11 +406,11 @@ static int take_any(const struct service *service, int *fd)
 }
 
 /* Take our program off the group. 0 also if there is none. */
-static int stop_steering(const struct service *service)
+static int group_detach_prog(const struct service *service)
 {
 	int fd, nothing = 0, err;
 
-	if (need_netns(service) || take_any(service, &fd))
+	if (require_netns(service) || group_get_fd(service, &fd))
 		return -1;
 	if (fd < 0)
 		/* the program went with the group */
@@ -448,10 +448,10 @@ static int finish_removal(const char *name)
 
 	if (access(pin_path(name, ""), F_OK))
 		return 0;
-	blank(&service, name);
+	service_init(&service, name);
 	/* as far as the pins are there: one that is not whole has no sockets any more */
 	if (!open_pins(&service)) {
-		err = stop_steering(&service);
+		err = group_detach_prog(&service);
 		if (!err)
 			generations_release(&service);
 	}
@@ -465,9 +465,9 @@ static bool has_sockets(const struct service *service)
 	struct generation about;
 	__u32 place;
 
-	for (place = 0; place < PLACES; place++)
+	for (place = 0; place < MAX_GENERATIONS; place++)
 		if (!bpf_map_lookup_elem(service->about, &place, &about) && about.number &&
-		    generation_live(service, about.number))
+		    generation_nr_sockets(service, about.number))
 			return true;
 	return false;
 }
@@ -480,14 +480,14 @@ struct newcomer {
 /* A group has one program, so there is one service for it. Not even --force makes a second
  * one: the first would have no say any more, and not know it.
  */
-static int refuse_second(const char *name, void *arg)
+static int check_duplicate(const char *name, void *arg)
 {
 	const struct newcomer *newcomer = arg;
 	const struct service_config *wanted = newcomer->config;
 	int plain = strcspn(name, "+");
 	struct service_config config;
 
-	/* of our own name: make_room() looks at that */
+	/* of our own name: cleanup_name() looks at that */
 	if (!strncmp(name, newcomer->name, plain) && !newcomer->name[plain])
 		return 0;
 	if (read_config(name, &config) || config.protocol != wanted->protocol ||
@@ -523,7 +523,7 @@ static int remove_stale(const char *name)
 
 	if (dir < 0)
 		return -1;
-	blank(&service, name);
+	service_init(&service, name);
 	lives = !open_pins(&service) && has_sockets(&service);
 	service_close(&service);
 	if (lives) {
@@ -540,7 +540,7 @@ static int remove_stale(const char *name)
 }
 
 /* What attach finds under the name: nothing, what is left of a service, or a service. */
-static int make_room(const char *name)
+static int cleanup_name(const char *name)
 {
 	char leftover[NAME_LEN + 8];
 
@@ -588,7 +588,7 @@ static int load(const char *name, const struct service_config *config, __u32 flo
 	bpf_program__set_autoload(skel->progs.steer, !migrate);
 	bpf_program__set_autoload(skel->progs.steer_migrate, migrate);
 	*(struct steering *)&skel->rodata->steering = config->steering;
-	bpf_map__set_max_entries(skel->maps.counters, PLACES * config->steering.slots);
+	bpf_map__set_max_entries(skel->maps.counters, MAX_GENERATIONS * config->steering.slots);
 	bpf_map__set_max_entries(skel->maps.flows, flows);
 	if (reuseportctl_bpf__load(skel))
 		fail("cannot load the program (%s): it needs Linux 5.10 with CONFIG_BPF_SYSCALL; "
@@ -608,16 +608,16 @@ int service_create(struct service *service, const char *name, const struct servi
 	struct newcomer newcomer = { name, config };
 	char unfinished[NAME_LEN + 8];
 
-	blank(service, name);
-	if (need_name(name) || lock_root() || visit_services(refuse_second, &newcomer) ||
-	    make_room(name))
+	service_init(service, name);
+	if (require_name(name) || lock_root() || visit_services(check_duplicate, &newcomer) ||
+	    cleanup_name(name))
 		return -1;
 	service->config = *config;
 	if (dry_run)
 		return 0;
 
 	snprintf(unfinished, sizeof(unfinished), "%s" UNFINISHED, name);
-	blank(service, unfinished);
+	service_init(service, unfinished);
 	if (load(unfinished, config, flows)) {
 		remove_pins(unfinished);
 		return -1;
@@ -645,7 +645,7 @@ int service_publish(struct service *service)
 void service_discard(struct service *service)
 {
 	/* if it does not come off all is left as if we had been killed */
-	if (!service->steers || !stop_steering(service)) {
+	if (!service->steers || !group_detach_prog(service)) {
 		generations_release(service);
 		remove_pins(service->name);
 	}
@@ -658,7 +658,7 @@ int service_remove(const char *name)
 	bool leftover;
 	int dir, err;
 
-	if (need_name(name) || lock_root())
+	if (require_name(name) || lock_root())
 		return -1;
 	snprintf(discarded, sizeof(discarded), "%s" DISCARDED, name);
 	snprintf(unfinished, sizeof(unfinished), "%s" UNFINISHED, name);

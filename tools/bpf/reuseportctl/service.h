@@ -27,7 +27,7 @@ void service_close(struct service *service);
 int service_lock(struct service *service);
 void service_unlock(struct service *service);
 /* Is it still the one of that name? If not, its maps are empty and say nothing. */
-int service_is_there(const struct service *service);
+int service_check_exists(const struct service *service);
 int service_read_state(struct service *service);
 
 /* Making one, in steps: after create() it has a name that nobody looks for, and no packet
@@ -41,15 +41,15 @@ void service_discard(struct service *service);
 int service_remove(const char *name);
 
 /* Put the program on the group of this socket, which is ours. */
-int service_steer(struct service *service, int fd);
+int group_attach_prog(struct service *service, int fd);
 /* Is this socket, at the address of the service, of its group? */
-bool service_has_group(const struct service *service, const struct endpoint_socket *socket);
+bool service_owns_socket(const struct service *service, const struct endpoint_socket *socket);
 
 /* What a command needs before it can begin. */
-int need_name(const char *name);
-int need_privileges(void);
-int need_bpffs(void);
-int need_netns(const struct service *service);
+int require_name(const char *name);
+int require_privileges(void);
+int require_bpffs(void);
+int require_netns(const struct service *service);
 
 /* Call @visit for each name under PIN_ROOT, in order. */
 typedef int (*service_visit)(const char *name, void *arg);

@@ -25,16 +25,16 @@ static int compare_inodes(const void *a, const void *b)
 {
 	const struct held_socket *x = a, *y = b;
 
-	return (x->about.inode > y->about.inode) - (x->about.inode < y->about.inode);
+	return (x->info.inode > y->info.inode) - (x->info.inode < y->info.inode);
 }
 
-static int compare_order(const void *a, const void *b)
+static int compare_rank(const void *a, const void *b)
 {
 	const struct held_socket *x = a, *y = b;
 
 	if (!x->pid != !y->pid)
 		return !x->pid - !y->pid;
-	return x->order - y->order;
+	return x->rank - y->rank;
 }
 
 static int compare_numbers(const void *a, const void *b)
@@ -88,7 +88,7 @@ static void look_into(const struct process *process, struct held_socket *list, i
 		if (len < 0)
 			continue;
 		link[len] = '\0';
-		if (sscanf(link, "socket:[%u]", &like.about.inode) != 1)
+		if (sscanf(link, "socket:[%u]", &like.info.inode) != 1)
 			continue;
 		socket = bsearch(&like, list, count, sizeof(like), compare_inodes);
 		if (!socket || socket->pid)
@@ -96,7 +96,7 @@ static void look_into(const struct process *process, struct held_socket *list, i
 		socket->pid = process->pid;
 		socket->fd = fds[i];
 		memcpy(socket->comm, process->comm, sizeof(socket->comm));
-		socket->order = (*found)++;
+		socket->rank = (*found)++;
 	}
 	free(fds);
 }
@@ -108,10 +108,10 @@ int find_sockets(const struct endpoint *endpoint, pid_t root, struct held_socket
 	int count, nr, found = 0, i;
 
 	*list = NULL;
-	count = diag_sockets(endpoint, &sockets);
+	count = sock_diag_sockets(endpoint, &sockets);
 	if (count < 0)
 		return -1;
-	nr = process_tree(root, &tree);
+	nr = proc_tree(root, &tree);
 	if (nr < 0) {
 		free(sockets);
 		return -1;
@@ -123,11 +123,11 @@ int find_sockets(const struct endpoint *endpoint, pid_t root, struct held_socket
 		return fail("out of memory");
 	}
 	for (i = 0; i < count; i++)
-		(*list)[i].about = sockets[i];
+		(*list)[i].info = sockets[i];
 	qsort(*list, count, sizeof(**list), compare_inodes);
 	for (i = 0; i < nr; i++)
 		look_into(&tree[i], *list, count, &found);
-	qsort(*list, count, sizeof(**list), compare_order);
+	qsort(*list, count, sizeof(**list), compare_rank);
 	free(sockets);
 	free(tree);
 	return root ? found : count;
@@ -157,7 +157,7 @@ int try_socket(const struct held_socket *held)
 		return -1;
 	}
 	len = sizeof(cookie);
-	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) || cookie != held->about.cookie) {
+	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) || cookie != held->info.cookie) {
 		close(fd);
 		errno = ESTALE;
 		return -1;

@@ -2,16 +2,16 @@
 #ifndef __REUSEPORTCTL_SOCKETS_H
 #define __REUSEPORTCTL_SOCKETS_H
 
-#include "diag.h"
-#include "process.h"
+#include "sock_diag.h"
+#include "proc.h"
 
 /* A socket at an endpoint, and the first process found that has it. */
 struct held_socket {
-	struct endpoint_socket about;
+	struct endpoint_socket info;
 	pid_t pid;		/* 0: none in the tree */
 	int fd;			/* its number there */
 	char comm[16];
-	int order;		/* by the age of the process, then by fd */
+	int rank;		/* by the age of the process, then by fd */
 };
 
 /* The sockets at @endpoint that @root and its children have, in order; @root 0: all

@@ -13,35 +13,35 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "foreign.h"
+#include "group.h"
 #include "group_record.h"
-#include "foreign.skel.h"
+#include "group.skel.h"
 
 static int open_groups(bool tcp)
 {
 	struct bpf_program *program;
-	struct foreign_bpf *skel;
+	struct group_bpf *skel;
 	struct bpf_link *link;
 	int fd = -1;
 
-	skel = foreign_bpf__open();
+	skel = group_bpf__open();
 	if (!skel)
 		return -1;
 	program = tcp ? skel->progs.tcp_groups : skel->progs.udp_groups;
 	bpf_program__set_autoload(skel->progs.tcp_groups, tcp);
 	bpf_program__set_autoload(skel->progs.udp_groups, !tcp);
-	if (!foreign_bpf__load(skel)) {
+	if (!group_bpf__load(skel)) {
 		link = bpf_program__attach_iter(program, NULL);
 		if (link) {
 			fd = bpf_iter_create(bpf_link__fd(link));
 			bpf_link__destroy(link);
 		}
 	}
-	foreign_bpf__destroy(skel);
+	group_bpf__destroy(skel);
 	return fd;
 }
 
-bool probe_groups(void)
+bool group_probe(void)
 {
 	int fd = open_groups(true);
 
@@ -50,7 +50,7 @@ bool probe_groups(void)
 	return fd >= 0;
 }
 
-int group_program(const struct endpoint *endpoint, __u64 cookie, __u32 *id)
+int group_read_prog(const struct endpoint *endpoint, __u64 cookie, __u32 *id)
 {
 	int fd = open_groups(endpoint->protocol == IPPROTO_TCP), found = -1;
 	struct group_record record;
@@ -67,7 +67,7 @@ int group_program(const struct endpoint *endpoint, __u64 cookie, __u32 *id)
 	return found;
 }
 
-__u32 program_id(int fd)
+__u32 prog_id(int fd)
 {
 	struct bpf_prog_info info = {};
 	__u32 len = sizeof(info);
@@ -75,12 +75,12 @@ __u32 program_id(int fd)
 	return bpf_prog_get_info_by_fd(fd, &info, &len) ? 0 : info.id;
 }
 
-bool is_foreign(const struct service *service, const struct endpoint_socket *socket)
+bool group_is_foreign(const struct service *service, const struct endpoint_socket *socket)
 {
 	__u32 id;
 
-	return group_program(&service->endpoint, socket->cookie, &id) == 1 &&
-	       id != program_id(service->program);
+	return group_read_prog(&service->endpoint, socket->cookie, &id) == 1 &&
+	       id != prog_id(service->program);
 }
 
 static int is_pinned(const char *name, void *arg)
@@ -92,13 +92,13 @@ static int is_pinned(const char *name, void *arg)
 	fd = bpf_obj_get(path);
 	if (fd < 0)
 		return 0;
-	match = program_id(fd) == *(__u32 *)arg;
+	match = prog_id(fd) == *(__u32 *)arg;
 	close(fd);
 	return match;
 }
 
 /* A program of this type that is of no service; 0 if there is none. */
-static __u32 find_stranger(char *name, size_t size)
+static __u32 find_unknown_prog(char *name, size_t size)
 {
 	struct bpf_prog_info info;
 	__u32 id = 0, len;
@@ -123,13 +123,13 @@ static __u32 find_stranger(char *name, size_t size)
 
 #define REMEDY "Stop whoever put it there, or say --force to put ours in its place"
 
-int refuse_foreign(const struct service *service, const struct endpoint *endpoint,
+int group_check_prog(const struct service *service, const struct endpoint *endpoint,
 		   const struct endpoint_socket *socket)
 {
 	char name[BPF_OBJ_NAME_LEN], text[64];
 	__u32 id;
 
-	switch (group_program(endpoint, socket->cookie, &id)) {
+	switch (group_read_prog(endpoint, socket->cookie, &id)) {
 	case 0:
 		return 0;
 	case 1:
@@ -137,7 +137,7 @@ int refuse_foreign(const struct service *service, const struct endpoint *endpoin
 			return fail("there is a classic BPF program on %s already. " REMEDY,
 				    format_endpoint(endpoint, text));
 		/* attach has put away what was left of a service, but on a dry run */
-		if (service ? id == program_id(service->program) :
+		if (service ? id == prog_id(service->program) :
 			      dry_run && visit_services(is_pinned, &id))
 			return 0;
 		return fail("program %u is on %s already. " REMEDY, id,
@@ -146,7 +146,7 @@ int refuse_foreign(const struct service *service, const struct endpoint *endpoin
 	/* a service had the group to itself when it was made */
 	if (service)
 		return 0;
-	id = find_stranger(name, sizeof(name));
+	id = find_unknown_prog(name, sizeof(name));
 	if (!id)
 		return 0;
 	return fail("program %u (%s) may be on %s already, for all that a kernel without BTF and "

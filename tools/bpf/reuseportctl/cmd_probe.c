@@ -7,7 +7,7 @@
 
 #include <bpf/bpf.h>
 
-#include "foreign.h"
+#include "group.h"
 
 static bool has_map(void)
 {
@@ -50,7 +50,7 @@ static bool has_diag(void)
 	struct endpoint endpoint = { .protocol = IPPROTO_UDP, .family = 2 };
 	struct endpoint_socket *list;
 
-	return diag_sockets(&endpoint, &list) >= 0;
+	return sock_diag_sockets(&endpoint, &list) >= 0;
 }
 
 static const struct {
@@ -64,7 +64,7 @@ static const struct {
 	{ "migration", "migration of connections that wait at a listener which closes",
 	  probe_migration, false },
 	{ "batch", "batches, to fill a generation in one call", has_batches, false },
-	{ "group_program", "BTF and iterators, to see which program a group has", probe_groups,
+	{ "group_read_prog", "BTF and iterators, to see which program a group has", group_probe,
 	  false },
 };
 
@@ -74,7 +74,7 @@ int do_probe(struct arguments *args)
 	unsigned int i;
 	int err = 0;
 
-	if (nothing_left(args) || need_privileges())
+	if (args_end(args) || require_privileges())
 		return -1;
 	for (i = 0; i < ARRAY_SIZE(probes); i++)
 		has[i] = probes[i].probe();

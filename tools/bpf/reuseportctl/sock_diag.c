@@ -12,7 +12,7 @@
 #include <linux/sock_diag.h>
 #include <sys/socket.h>
 
-#include "diag.h"
+#include "sock_diag.h"
 
 int parse_endpoint(const char *text, struct endpoint *endpoint)
 {
@@ -146,7 +146,7 @@ static int dump(int nl, struct collection *all)
 	}
 }
 
-int diag_sockets(const struct endpoint *endpoint, struct endpoint_socket **list)
+int sock_diag_sockets(const struct endpoint *endpoint, struct endpoint_socket **list)
 {
 	struct collection all = { .endpoint = endpoint };
 	int nl, err;

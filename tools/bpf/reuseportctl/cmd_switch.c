@@ -2,11 +2,11 @@
 /* switch and rollback: what is new goes to another generation. */
 #include <stdlib.h>
 
-#include "foreign.h"
+#include "group.h"
 #include "server.h"
 
 /* To a generation that there is. Its group may have lost the program since. */
-static int go_to(struct service *service, __u32 number, bool force)
+static int switch_existing(struct service *service, __u32 number, bool force)
 {
 	struct held_socket *sockets;
 	struct member *members;
@@ -17,7 +17,7 @@ static int go_to(struct service *service, __u32 number, bool force)
 		return -1;
 	nr = generation_members(service, &members);
 	for (i = 0; i < count && nr > 0; i++)
-		if (generation_of(members, nr, sockets[i].about.cookie) == number)
+		if (member_find(members, nr, sockets[i].info.cookie) == number)
 			sockets[live++] = sockets[i];
 	if (nr < 0)
 		err = -1;
@@ -29,9 +29,9 @@ static int go_to(struct service *service, __u32 number, bool force)
 			   "run this in their PID namespace, or that of the host", number,
 			   service->name);
 	else
-		err = !force && refuse_foreign(service, &service->endpoint, &sockets[0].about);
+		err = !force && group_check_prog(service, &service->endpoint, &sockets[0].info);
 	if (!err && !dry_run)
-		err = generation_steer(service, sockets, live) ||
+		err = generation_attach_prog(service, sockets, live) ||
 		      generation_switch(service, number);
 	free(members);
 	free(sockets);
@@ -40,7 +40,7 @@ static int go_to(struct service *service, __u32 number, bool force)
 
 int do_switch(struct arguments *args)
 {
-	__u32 pid = 0, wanted = 0, number = 0, elsewhere;
+	__u32 pid = 0, wanted = 0, number = 0, other_gen;
 	struct held_socket *sockets = NULL;
 	struct process process;
 	struct service service;
@@ -54,30 +54,30 @@ int do_switch(struct arguments *args)
 	if (take_name(args, &name) || take_number(args, "--pid", &pid, INT32_MAX) ||
 	    take_number(args, "--wait", &wanted, MAX_SLOTS) ||
 	    take_duration(args, "--timeout", &timeout) ||
-	    take_duration(args, "--settle", &settle) || nothing_left(args))
+	    take_duration(args, "--settle", &settle) || args_end(args))
 		return -1;
 	if (!pid)
 		return fail("to which server? Say --pid PID, its main process");
 	if (service_open(&service, name, true))
 		return -1;
-	err = need_netns(&service) || server_read(pid, service.config.netns, &process);
+	err = require_netns(&service) || server_read(pid, service.config.netns, &process);
 	if (err)
 		goto out;
 
 	snprintf(who, sizeof(who), "%s(%u)", process.comm, pid);
-	count = server_wait(&service, pid, who, wanted, timeout, &sockets, &elsewhere, NULL);
+	count = server_wait(&service, pid, who, wanted, timeout, &sockets, &other_gen, NULL);
 	if (count < 0 || server_settle(pid, who, settle, NULL)) {
 		err = -1;
 	} else if (dry_run) {
-		number = count ? generation_next(&service) : elsewhere;
+		number = count ? generation_next(&service) : other_gen;
 		err = !number || (count && check_reuseport(sockets, count));
 	} else if (count) {
 		err = server_prepare(&service, sockets, count, &process, force, &number) ||
 		      generation_switch(&service, number);
 	} else {
 		/* a generation already, the current one or another */
-		number = elsewhere;
-		err = go_to(&service, number, force);
+		number = other_gen;
+		err = switch_existing(&service, number, force);
 	}
 	free(sockets);
 	if (!err)
@@ -98,18 +98,18 @@ int do_rollback(struct arguments *args)
 	__u32 number = 0;
 	int err = 0, i;
 
-	if (take_name(args, &name) || nothing_left(args) || service_open(&service, name, true))
+	if (take_name(args, &name) || args_end(args) || service_open(&service, name, true))
 		return -1;
-	for (i = 0; i < PLACES && !number; i++)
-		if (service.now.numbers[i] < service.now.current &&
-		    generation_live(&service, service.now.numbers[i]))
-			number = service.now.numbers[i];
+	for (i = 0; i < MAX_GENERATIONS && !number; i++)
+		if (service.now.generations[i] < service.now.current &&
+		    generation_nr_sockets(&service, service.now.generations[i]))
+			number = service.now.generations[i];
 	if (!number || generation_read(&service, number, &about))
 		err = fail("service %s has no generation before %u that still has sockets: start "
 			   "the old server again and switch to it",
 			   name, service.now.current);
 	else
-		err = go_to(&service, number, force);
+		err = switch_existing(&service, number, force);
 	if (!err)
 		say("service %s: %s generation %u, %s(%u)", name,
 		    dry_run ? "would go back to" : "back to", number, about.comm, about.pid);

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "foreign.h"
+#include "group.h"
 #include "generation.h"
 #include "server.h"
 
@@ -44,7 +44,7 @@ static __u32 default_slots(int count)
 	return slots;
 }
 
-struct order {
+struct attach_opts {
 	const char *name;
 	struct service_config config;
 	struct endpoint endpoint;
@@ -52,55 +52,55 @@ struct order {
 	bool force;
 };
 
-static int parse(struct arguments *args, struct order *order, __u32 *pid)
+static int parse(struct arguments *args, struct attach_opts *opts, __u32 *pid)
 {
 	const char *udp = NULL;
 	char *protocol;
 
-	if (take_name(args, &order->name) || take_number(args, "--pid", pid, INT32_MAX) ||
+	if (take_name(args, &opts->name) || take_number(args, "--pid", pid, INT32_MAX) ||
 	    take_option(args, "--udp", &udp) ||
-	    take_number(args, "--flows", &order->flows, 1 << 26) ||
-	    take_number(args, "--slots", &order->config.steering.slots, MAX_SLOTS))
+	    take_number(args, "--flows", &opts->flows, 1 << 26) ||
+	    take_number(args, "--slots", &opts->config.steering.slots, MAX_SLOTS))
 		return -1;
-	order->force = take_flag(args, "--force");
+	opts->force = take_flag(args, "--force");
 	if (args->argc < 2)
 		return fail("attach wants a name, tcp or udp, ADDR:PORT and --pid PID: see "
 			    "reuseportctl help");
 	protocol = args->argv[0];
 	if (!strcmp(protocol, "tcp"))
-		order->endpoint.protocol = IPPROTO_TCP;
+		opts->endpoint.protocol = IPPROTO_TCP;
 	else if (!strcmp(protocol, "udp"))
-		order->endpoint.protocol = IPPROTO_UDP;
+		opts->endpoint.protocol = IPPROTO_UDP;
 	else
 		return fail("\"%s\" is neither tcp nor udp", protocol);
-	if (parse_endpoint(args->argv[1], &order->endpoint))
+	if (parse_endpoint(args->argv[1], &opts->endpoint))
 		return -1;
 	args->argc -= 2;
 	args->argv += 2;
-	if (nothing_left(args))
+	if (args_end(args))
 		return -1;
 	if (!*pid)
 		return fail("whose sockets? Say --pid PID, the server's main process");
-	if (udp && order->endpoint.protocol == IPPROTO_TCP)
+	if (udp && opts->endpoint.protocol == IPPROTO_TCP)
 		return fail("--udp %s is for UDP: TCP connections stay where they are anyway", udp);
-	if (order->endpoint.protocol == IPPROTO_UDP)
-		return parse_udp(udp ? udp : "flow", &order->config.steering);
+	if (opts->endpoint.protocol == IPPROTO_UDP)
+		return parse_udp(udp ? udp : "flow", &opts->config.steering);
 	return 0;
 }
 
-static int make(struct order *order, const struct held_socket *sockets, int count,
+static int make(struct attach_opts *opts, const struct held_socket *sockets, int count,
 		const struct process *process)
 {
 	struct service service;
 	__u32 number;
 	int err;
 
-	if (service_create(&service, order->name, &order->config, order->flows))
+	if (service_create(&service, opts->name, &opts->config, opts->flows))
 		return -1;
 	/* with what a command that was killed has left out of the way */
 	err = generation_check(&service, sockets, count);
-	if (!err && !order->force)
-		err = refuse_foreign(NULL, &order->endpoint, &sockets[0].about);
+	if (!err && !opts->force)
+		err = group_check_prog(NULL, &opts->endpoint, &sockets[0].info);
 	if (dry_run || err)
 		goto out;
 	err = generation_fill(&service, sockets, count, process, &number);
@@ -117,17 +117,17 @@ out:
 
 int do_attach(struct arguments *args)
 {
-	struct order order = { .flows = 262144 };
+	struct attach_opts opts = { .flows = 262144 };
 	struct held_socket *sockets = NULL;
 	struct process process;
 	__u32 pid = 0;
 	char text[64];
 	int count, err;
 
-	if (parse(args, &order, &pid) || need_name(order.name) || need_privileges() ||
-	    need_bpffs() || server_read(pid, 0, &process))
+	if (parse(args, &opts, &pid) || require_name(opts.name) || require_privileges() ||
+	    require_bpffs() || server_read(pid, 0, &process))
 		return -1;
-	count = find_sockets(&order.endpoint, pid, &sockets);
+	count = find_sockets(&opts.endpoint, pid, &sockets);
 	if (count < 0)
 		return -1;
 	if (!count) {
@@ -135,35 +135,35 @@ int do_attach(struct arguments *args)
 		return fail("process %d (%s) and its children have no socket at %s %s: is that the "
 			    "address it is bound to (ss -lntup), 0.0.0.0 or [::] if it is bound to "
 			    "all?",
-			    pid, process.comm, protocol_name(order.endpoint.protocol),
-			    format_endpoint(&order.endpoint, text));
+			    pid, process.comm, protocol_name(opts.endpoint.protocol),
+			    format_endpoint(&opts.endpoint, text));
 	}
 
-	order.config.protocol = order.endpoint.protocol;
-	order.config.family = order.endpoint.family;
-	memcpy(order.config.address, order.endpoint.address, sizeof(order.config.address));
-	order.config.port = order.endpoint.port;
-	order.config.uid = sockets[0].about.uid;
-	order.config.interface = sockets[0].about.interface;
-	order.config.v6only = sockets[0].about.v6only;
-	order.config.netns = process_netns("self");
-	if (!order.config.steering.slots)
-		order.config.steering.slots = default_slots(count);
-	if (order.config.steering.mode != UDP_FLOW)
-		order.flows = 1;
+	opts.config.protocol = opts.endpoint.protocol;
+	opts.config.family = opts.endpoint.family;
+	memcpy(opts.config.address, opts.endpoint.address, sizeof(opts.config.address));
+	opts.config.port = opts.endpoint.port;
+	opts.config.uid = sockets[0].info.uid;
+	opts.config.interface = sockets[0].info.interface;
+	opts.config.v6only = sockets[0].info.v6only;
+	opts.config.netns = proc_netns("self");
+	if (!opts.config.steering.slots)
+		opts.config.steering.slots = default_slots(count);
+	if (opts.config.steering.mode != UDP_FLOW)
+		opts.flows = 1;
 
-	err = count > (int)order.config.steering.slots ?
+	err = count > (int)opts.config.steering.slots ?
 		      fail("process %d has %d sockets, and a generation is to have %u slots: %s",
-			   pid, count, order.config.steering.slots,
+			   pid, count, opts.config.steering.slots,
 			   count > MAX_SLOTS ? "no more than 1024 are possible" :
 					       "say a larger --slots, 1024 at most") :
 		      check_reuseport(sockets, count);
 	if (!err)
-		err = make(&order, sockets, count, &process);
+		err = make(&opts, sockets, count, &process);
 	if (!err)
 		say("%sservice %s: %s %s, generation 1 is %s(%d) with %d socket%s",
-		    dry_run ? "would make " : "", order.name,
-		    protocol_name(order.endpoint.protocol), format_endpoint(&order.endpoint, text),
+		    dry_run ? "would make " : "", opts.name,
+		    protocol_name(opts.endpoint.protocol), format_endpoint(&opts.endpoint, text),
 		    process.comm, pid, count, count == 1 ? "" : "s");
 	free(sockets);
 	return err;
@@ -173,7 +173,7 @@ int do_detach(struct arguments *args)
 {
 	const char *name;
 
-	if (take_name(args, &name) || nothing_left(args) || service_remove(name))
+	if (take_name(args, &name) || args_end(args) || service_remove(name))
 		return -1;
 	say(dry_run ? "would detach service %s: the kernel would spread by hash" :
 		      "service %s is detached: the kernel spreads by hash again",

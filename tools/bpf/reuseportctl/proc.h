@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-#ifndef __REUSEPORTCTL_PROCESS_H
-#define __REUSEPORTCTL_PROCESS_H
+#ifndef __REUSEPORTCTL_PROC_H
+#define __REUSEPORTCTL_PROC_H
 
 #include "main.h"
 
@@ -13,15 +13,15 @@ struct process {
 };
 
 /* @root and its descendants, the eldest first; 0 for all. -1: out of memory or no /proc. */
-int process_tree(pid_t root, struct process **list);
+int proc_tree(pid_t root, struct process **list);
 /* -1 and errno */
-int process_read(pid_t pid, struct process *process);
+int proc_read(pid_t pid, struct process *process);
 /* The inode of its network namespace, 0 and errno if that cannot be seen. */
-__u64 process_netns(const char *pid);
+__u64 proc_netns(const char *pid);
 /* Is the process that started then still running? */
-bool process_lives(pid_t pid, __u64 started);
+bool proc_is_alive(pid_t pid, __u64 started);
 /* Send a signal to that very process. -1 and errno */
-int process_signal(pid_t pid, __u64 started, int signal);
+int proc_signal(pid_t pid, __u64 started, int signal);
 int parse_signal(const char *name);
 
 #endif

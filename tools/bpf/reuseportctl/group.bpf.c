@@ -54,7 +54,7 @@ struct bpf_iter__udp {
 
 #pragma clang attribute pop
 
-static __always_inline void tell(struct seq_file *seq, struct sock *sk)
+static __always_inline void emit_group(struct seq_file *seq, struct sock *sk)
 {
 	struct sock_reuseport *group = BPF_CORE_READ(sk, sk_reuseport_cb);
 	struct group_record record = {};
@@ -76,7 +76,7 @@ int tcp_groups(struct bpf_iter__tcp *ctx)
 	struct sock_common *common = ctx->sk_common;
 
 	if (common && BPF_CORE_READ(common, skc_state) == TCP_LISTEN)
-		tell(ctx->meta->seq, (struct sock *)common);
+		emit_group(ctx->meta->seq, (struct sock *)common);
 	return 0;
 }
 
@@ -86,7 +86,7 @@ int udp_groups(struct bpf_iter__udp *ctx)
 	struct sock *sk = (struct sock *)ctx->udp_sk;
 
 	if (sk)
-		tell(ctx->meta->seq, sk);
+		emit_group(ctx->meta->seq, sk);
 	return 0;
 }
 

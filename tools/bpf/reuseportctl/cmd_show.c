@@ -9,7 +9,7 @@
 
 #include <bpf/bpf.h>
 
-#include "foreign.h"
+#include "group.h"
 #include "server.h"
 
 /* One that is filled. */
@@ -36,7 +36,7 @@ struct view {
 	int nr_outside; /* sockets of no generation */
 	pid_t outside_pid; /* of one of them */
 	char outside_comm[16];
-	int program; /* as group_program(); 2: not ours */
+	int program; /* as group_read_prog(); 2: not ours */
 };
 
 static const struct held_socket *find(const struct view *view, __u64 cookie)
@@ -44,12 +44,12 @@ static const struct held_socket *find(const struct view *view, __u64 cookie)
 	int i;
 
 	for (i = 0; i < view->nr_sockets; i++)
-		if (view->sockets[i].about.cookie == cookie)
+		if (view->sockets[i].info.cookie == cookie)
 			return &view->sockets[i];
 	return NULL;
 }
 
-static void look_at_generation(struct view *view, __u32 number)
+static void view_add_generation(struct view *view, __u32 number)
 {
 	struct generation_view *generation = &view->generations[view->nr_generations];
 	__u64 cookies[MAX_SLOTS];
@@ -67,7 +67,7 @@ static void look_at_generation(struct view *view, __u32 number)
 		slot->number = i;
 		slot->cookie = cookies[i];
 		slot->socket = find(view, cookies[i]);
-		generation_count(&view->service, number, i, &slot->counter);
+		generation_read_counter(&view->service, number, i, &slot->counter);
 		generation->count++;
 	}
 	/* those that have ended are of interest to nobody, but for the current one */
@@ -87,7 +87,7 @@ static bool is_in_view(const struct view *view, __u64 cookie)
 }
 
 /* Also 0, with the program then unknown, for what is not in our network namespace. */
-static int look(struct view *view, const char *name)
+static int view_load(struct view *view, const char *name)
 {
 	const struct state *now = &view->service.now;
 	__u32 id;
@@ -97,7 +97,7 @@ static int look(struct view *view, const char *name)
 	view->program = -1;
 	if (service_open(&view->service, name, false))
 		return -1;
-	view->here = process_netns("self") == view->service.config.netns;
+	view->here = proc_netns("self") == view->service.config.netns;
 	if (view->here) {
 		int ours = 0;
 
@@ -105,22 +105,22 @@ static int look(struct view *view, const char *name)
 		if (view->nr_sockets < 0)
 			return -1;
 		for (i = 0; i < view->nr_sockets; i++)
-			if (service_has_group(&view->service, &view->sockets[i].about))
+			if (service_owns_socket(&view->service, &view->sockets[i].info))
 				view->sockets[ours++] = view->sockets[i];
 		view->nr_sockets = ours;
 		if (view->nr_sockets)
-			view->program = group_program(&view->service.endpoint,
-						      view->sockets[0].about.cookie, &id);
-		if (view->program == 1 && id != program_id(view->service.program))
+			view->program = group_read_prog(&view->service.endpoint,
+						      view->sockets[0].info.cookie, &id);
+		if (view->program == 1 && id != prog_id(view->service.program))
 			view->program = 2;
 	}
-	view->generations = calloc(PLACES, sizeof(*view->generations));
+	view->generations = calloc(MAX_GENERATIONS, sizeof(*view->generations));
 	if (!view->generations)
 		return fail("out of memory");
-	for (i = 0; i < PLACES && now->numbers[i]; i++)
-		look_at_generation(view, now->numbers[i]);
+	for (i = 0; i < MAX_GENERATIONS && now->generations[i]; i++)
+		view_add_generation(view, now->generations[i]);
 	for (i = 0; i < view->nr_sockets; i++) {
-		if (is_in_view(view, view->sockets[i].about.cookie))
+		if (is_in_view(view, view->sockets[i].info.cookie))
 			continue;
 		if (!view->nr_outside++) {
 			view->outside_pid = view->sockets[i].pid;
@@ -131,7 +131,7 @@ static int look(struct view *view, const char *name)
 	return 0;
 }
 
-static void forget(struct view *view)
+static void view_free(struct view *view)
 {
 	free(view->sockets);
 	free(view->generations);
@@ -174,8 +174,8 @@ static void print_generation_json(const struct view *view, const struct generati
 		if (slot->socket) {
 			jsonw_uint_field(json, "pid", slot->socket->pid);
 			jsonw_string_field(json, "comm", slot->socket->comm);
-			jsonw_uint_field(json, "queue", slot->socket->about.queue);
-			jsonw_uint_field(json, "drops", slot->socket->about.drops);
+			jsonw_uint_field(json, "queue", slot->socket->info.queue);
+			jsonw_uint_field(json, "drops", slot->socket->info.drops);
 		}
 		jsonw_uint_field(json, "packets", slot->counter.packets);
 		jsonw_uint_field(json, "new_flows", slot->counter.flows);
@@ -220,8 +220,8 @@ static void print_slot(const struct slot *slot)
 	if (slot->socket) {
 		if (slot->socket->pid)
 			snprintf(who, sizeof(who), "%s(%d)", slot->socket->comm, slot->socket->pid);
-		snprintf(queue, sizeof(queue), "%u", slot->socket->about.queue);
-		snprintf(drops, sizeof(drops), "%u", slot->socket->about.drops);
+		snprintf(queue, sizeof(queue), "%u", slot->socket->info.queue);
+		snprintf(drops, sizeof(drops), "%u", slot->socket->info.drops);
 	}
 	printf("    %4u  %8llu  %-20s  %7s  %5s  %9llu  %9llu\n", slot->number, slot->cookie, who,
 	       queue, drops, slot->counter.packets, slot->counter.flows);
@@ -306,14 +306,14 @@ static int show_one(const char *name, void *arg)
 	(void)arg;
 	if (is_leftover(name))
 		return show_leftover(name);
-	err = look(&view, name);
+	err = view_load(&view, name);
 	if (!err) {
 		if (json)
 			print_json(&view);
 		else
 			print_text(&view);
 	}
-	forget(&view);
+	view_free(&view);
 	return err;
 }
 
@@ -363,7 +363,7 @@ int do_show(struct arguments *args)
 
 	if (args->argc && take_name(args, &name))
 		return -1;
-	if (nothing_left(args) || need_privileges() || need_bpffs())
+	if (args_end(args) || require_privileges() || require_bpffs())
 		return -1;
 	if (watch && json)
 		return fail("--watch is for people: ask for JSON as often as you need it");
@@ -414,7 +414,7 @@ int do_flows(struct arguments *args)
 	struct flow flow;
 	int count = 0;
 
-	if (take_name(args, &name) || nothing_left(args) || service_open(&service, name, false))
+	if (take_name(args, &name) || args_end(args) || service_open(&service, name, false))
 		return -1;
 	if (service.config.steering.mode != UDP_FLOW) {
 		service_close(&service);
@@ -472,8 +472,8 @@ static void print_metric(const struct view *view, unsigned int which)
 			const struct slot *slot = &generation->slots[i];
 			const struct held_socket *socket = slot->socket;
 			const __u64 values[] = {
-				socket ? socket->about.queue : 0,
-				socket ? socket->about.drops : 0,
+				socket ? socket->info.queue : 0,
+				socket ? socket->info.drops : 0,
 				slot->counter.packets,
 				slot->counter.flows,
 			};
@@ -506,13 +506,13 @@ static int add_view(const char *name, void *arg)
 		return fail("out of memory");
 	views->list = larger;
 	unsaid = why;
-	err = look(&views->list[views->count], name);
+	err = view_load(&views->list[views->count], name);
 	unsaid = NULL;
 	if (!err) {
 		views->count++;
 		return 0;
 	}
-	forget(&views->list[views->count]);
+	view_free(&views->list[views->count]);
 	if (!has_vanished(name)) {
 		say("reuseportctl: %s", why);
 		views->incomplete = true;
@@ -527,7 +527,7 @@ int do_metrics(struct arguments *args)
 	unsigned int m;
 	int err, i;
 
-	if (nothing_left(args) || need_privileges() || need_bpffs())
+	if (args_end(args) || require_privileges() || require_bpffs())
 		return -1;
 	if (json)
 		return fail("metrics prints what Prometheus reads; show has JSON");
@@ -539,7 +539,7 @@ int do_metrics(struct arguments *args)
 			print_metric(&views.list[i], m);
 	}
 	for (i = 0; i < views.count; i++)
-		forget(&views.list[i]);
+		view_free(&views.list[i]);
 	free(views.list);
 	return err || views.incomplete ? -1 : 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-#ifndef __REUSEPORTCTL_DIAG_H
-#define __REUSEPORTCTL_DIAG_H
+#ifndef __REUSEPORTCTL_SOCK_DIAG_H
+#define __REUSEPORTCTL_SOCK_DIAG_H
 
 #include <netinet/in.h>
 #include "main.h"
@@ -29,6 +29,6 @@ int parse_endpoint(const char *text, struct endpoint *endpoint);
 const char *format_endpoint(const struct endpoint *endpoint, char *text);
 
 /* The sockets at @endpoint in our network namespace. Return how many, or -1. */
-int diag_sockets(const struct endpoint *endpoint, struct endpoint_socket **list);
+int sock_diag_sockets(const struct endpoint *endpoint, struct endpoint_socket **list);
 
 #endif

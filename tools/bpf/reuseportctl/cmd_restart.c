@@ -41,7 +41,7 @@ static void handle(void (*handler)(int))
 /* How many there are below us. */
 static int descendants(struct process **tree)
 {
-	return process_tree(getpid(), tree) - 1;
+	return proc_tree(getpid(), tree) - 1;
 }
 
 static bool has_failed(void)
@@ -103,12 +103,12 @@ static void end_all(int signal)
 
 	count = descendants(&tree);
 	for (i = 1; i <= count; i++)
-		process_signal(tree[i].pid, tree[i].started, signal);
+		proc_signal(tree[i].pid, tree[i].started, signal);
 	free(tree);
 }
 
 /* Nothing shall have changed: end what we have started. */
-static void take_back(void)
+static void kill_new_server(void)
 {
 	__u64 end = now_ms() + 5000;
 	struct process *tree;
@@ -131,7 +131,7 @@ static void take_back(void)
 /* The process that stands for the new server: our child that this one descends from. */
 static int find_server(pid_t pid, struct process *server)
 {
-	while (!process_read(pid, server)) {
+	while (!proc_read(pid, server)) {
 		if (server->parent == getpid())
 			return 0;
 		pid = server->parent;
@@ -181,79 +181,79 @@ struct plan {
 };
 
 /* One of the services that the server has. */
-struct part {
+struct switch_target {
 	struct service service;
 	struct held_socket *sockets;
 	int count;
-	__u32 before, after;
+	__u32 old_gen, new_gen;
 	struct process old;
 };
 
-static int find_new_sockets(struct part *parts, const struct plan *plan)
+static int find_new_sockets(struct switch_target *targets, const struct plan *plan)
 {
-	__u32 elsewhere;
+	__u32 other_gen;
 	int i;
 
 	for (i = 0; i < plan->nr_services; i++) {
-		parts[i].count = server_wait(&parts[i].service, getpid(), plan->command[0],
-					     plan->wanted, plan->timeout, &parts[i].sockets,
-					     &elsewhere, has_failed);
-		if (parts[i].count < 0)
+		targets[i].count = server_wait(&targets[i].service, getpid(), plan->command[0],
+					     plan->wanted, plan->timeout, &targets[i].sockets,
+					     &other_gen, has_failed);
+		if (targets[i].count < 0)
 			return -1;
-		if (!parts[i].count)
+		if (!targets[i].count)
 			return fail("%s has inherited the sockets of generation %u, and no others: "
 				    "there is nothing to switch",
-				    plan->command[0], elsewhere);
+				    plan->command[0], other_gen);
 	}
 	return server_settle(getpid(), plan->command[0], plan->settle, has_failed);
 }
 
 /* All or none. */
-static int switch_all(struct part *parts, int count, const struct process *server)
+static int switch_all(struct switch_target *targets, int count, const struct process *server)
 {
 	int prepared, switched, i, err = 0;
 
 	for (prepared = 0; prepared < count && !err; prepared++)
-		err = server_prepare(&parts[prepared].service, parts[prepared].sockets,
-				     parts[prepared].count, server, false, &parts[prepared].after);
+		err = server_prepare(&targets[prepared].service, targets[prepared].sockets,
+				     targets[prepared].count, server, false, &targets[prepared].new_gen);
 	for (switched = 0; switched < count && !err; switched++)
-		err = generation_switch(&parts[switched].service, parts[switched].after);
+		err = generation_switch(&targets[switched].service, targets[switched].new_gen);
 	if (!err)
 		return 0;
 	for (i = 0; i < switched; i++)
-		generation_switch(&parts[i].service, parts[i].before);
+		generation_switch(&targets[i].service, targets[i].old_gen);
 	for (i = 0; i < prepared; i++)
-		if (parts[i].after)
-			generation_drop(&parts[i].service, parts[i].after);
+		if (targets[i].new_gen)
+			generation_drop(&targets[i].service, targets[i].new_gen);
 	return err;
 }
 
 /* What the new server is told. Where it matters is in ids, so a service that has none does
  * not count, but if there is no other.
  */
-static __u32 next_generation(const struct part *parts, int count)
+static __u32 next_generation(const struct switch_target *targets, int count)
 {
 	int i;
 
 	for (i = 0; i < count; i++)
-		if (parts[i].service.config.steering.mode == UDP_ID)
-			return generation_next(&parts[i].service);
-	return generation_next(&parts[0].service);
+		if (targets[i].service.config.steering.mode == UDP_ID)
+			return generation_next(&targets[i].service);
+	return generation_next(&targets[0].service);
 }
 
 /* A server is told one number, and puts it into the ids of all its services. */
-static int check_numbers(const struct part *parts, const struct plan *plan)
+static int check_numbers(const struct switch_target *targets, const struct plan *plan)
 {
-	__u32 told = next_generation(parts, plan->nr_services), number;
+	__u32 told = next_generation(targets, plan->nr_services), number;
 	int i;
 
 	if (!told)
 		return -1;
 	for (i = 0; i < plan->nr_services; i++) {
-		number = generation_next(&parts[i].service);
+		number = generation_next(&targets[i].service);
 		if (!number)
 			return -1;
-		if (parts[i].service.config.steering.mode == UDP_ID && number != told)
+		if (targets[i].service.config.steering.mode == UDP_ID && number != told)
 			return fail("generation %u comes next in service %s, and generation %u in "
 				    "another one that is steered by ids: the new server can be "
 				    "told one number only. Restart them one by one",
@@ -263,7 +263,7 @@ static int check_numbers(const struct part *parts, const struct plan *plan)
 }
 
 /* The commands that do what take_down() does. */
-static void describe_rest(const struct part *parts, const struct plan *plan, char *text,
+static void describe_rest(const struct switch_target *targets, const struct plan *plan, char *text,
 			  size_t size)
 {
 	size_t len = 0;
@@ -273,7 +273,7 @@ static void describe_rest(const struct part *parts, const struct plan *plan, cha
 	for (i = 0; i < plan->nr_services; i++) {
 		if (i)
 			len += snprintf(text + len, size - len, " && ");
-		len += describe_drain(text + len, size - len, plan->names[i], parts[i].before,
+		len += describe_drain(text + len, size - len, plan->names[i], targets[i].old_gen,
 				      plan->idle);
 	}
 	if (plan->old_pid)
@@ -283,26 +283,26 @@ static void describe_rest(const struct part *parts, const struct plan *plan, cha
 }
 
 /* With the locks held: from nothing to the switch, or back to nothing. */
-static int bring_up(struct part *parts, const struct plan *plan)
+static int bring_up(struct switch_target *targets, const struct plan *plan)
 {
-	char again[MAX_SENTENCE - 512], number[16];
+	char resume_cmd[MAX_SENTENCE - 512], number[16];
 	struct process server;
 	int err, i;
 
-	snprintf(number, sizeof(number), "%u", next_generation(parts, plan->nr_services));
+	snprintf(number, sizeof(number), "%u", next_generation(targets, plan->nr_services));
 	err = start(plan->command, number);
 	if (!err) {
-		err = find_new_sockets(parts, plan) ||
-		      find_server(parts[0].sockets[0].pid, &server) || has_failed() ||
-		      switch_all(parts, plan->nr_services, &server);
+		err = find_new_sockets(targets, plan) ||
+		      find_server(targets[0].sockets[0].pid, &server) || has_failed() ||
+		      switch_all(targets, plan->nr_services, &server);
 		if (err)
-			take_back();
+			kill_new_server();
 	}
 	for (i = 0; i < plan->nr_services; i++) {
-		free(parts[i].sockets);
+		free(targets[i].sockets);
 		if (err)
 			say("nothing has changed: service %s goes on with generation %u",
-			    plan->names[i], parts[i].before);
+			    plan->names[i], targets[i].old_gen);
 	}
 	if (err)
 		return -1;
@@ -310,46 +310,46 @@ static int bring_up(struct part *parts, const struct plan *plan)
 	notify(server.pid);
 	for (i = 0; i < plan->nr_services; i++)
 		say("service %s: switched to generation %u, %s(%d) with %d socket%s",
-		    plan->names[i], parts[i].after, server.comm, server.pid, parts[i].count,
-		    parts[i].count == 1 ? "" : "s");
+		    plan->names[i], targets[i].new_gen, server.comm, server.pid, targets[i].count,
+		    targets[i].count == 1 ? "" : "s");
 	/* while it was switched; from here on a signal ends us */
 	if (interrupted) {
-		describe_rest(parts, plan, again, sizeof(again));
+		describe_rest(targets, plan, resume_cmd, sizeof(resume_cmd));
 		return fail("interrupted after the switch: the old server goes on running; to "
 			    "stop it: %s",
-			    again);
+			    resume_cmd);
 	}
 	return 0;
 }
 
 /* The old server has to be out of work in all its services before it is told to stop. */
-static int take_down(struct part *parts, const struct plan *plan)
+static int take_down(struct switch_target *targets, const struct plan *plan)
 {
 	__u64 end = now_ms() + plan->drain_timeout;
-	char again[MAX_SENTENCE - 512];
+	char resume_cmd[MAX_SENTENCE - 512];
 	int i, err = 0;
 
-	describe_rest(parts, plan, again, sizeof(again));
+	describe_rest(targets, plan, resume_cmd, sizeof(resume_cmd));
 
 	for (i = 0; i < plan->nr_services && !err; i++)
-		err = server_drain(&parts[i].service, parts[i].before,
-				   plan->idle == UINT64_MAX ? default_idle(&parts[i].service) :
+		err = server_drain(&targets[i].service, targets[i].old_gen,
+				   plan->idle == UINT64_MAX ? default_idle(&targets[i].service) :
 							      plan->idle,
-				   end, again);
+				   end, resume_cmd);
 	for (i = 0; i < plan->nr_services && !err; i++)
-		err = service_lock(&parts[i].service) ||
-		      server_find(&parts[i].service, parts[i].before,
-				  plan->old_pid ? &plan->old : NULL, &parts[i].old);
+		err = service_lock(&targets[i].service) ||
+		      server_find(&targets[i].service, targets[i].old_gen,
+				  plan->old_pid ? &plan->old : NULL, &targets[i].old);
 	for (i = 0; i < plan->nr_services && !err; i++)
-		if (!i || parts[i].old.pid != parts[i - 1].old.pid)
-			err = server_stop(&parts[i].old, plan->signal);
+		if (!i || targets[i].old.pid != targets[i - 1].old.pid)
+			err = server_stop(&targets[i].old, plan->signal);
 	for (i = 0; i < plan->nr_services; i++)
-		service_unlock(&parts[i].service);
+		service_unlock(&targets[i].service);
 	for (i = 0; i < plan->nr_services && !err; i++) {
-		err = server_await_end(&parts[i].service, parts[i].before, &parts[i].old,
-				       plan->signal, end, again);
+		err = server_await_end(&targets[i].service, targets[i].old_gen, &targets[i].old,
+				       plan->signal, end, resume_cmd);
 		if (!err)
-			say("generation %u of service %s has stopped", parts[i].before,
+			say("generation %u of service %s has stopped", targets[i].old_gen,
 			    plan->names[i]);
 	}
 	return err;
@@ -378,7 +378,7 @@ static int parse(struct arguments *args, struct plan *plan)
 			return -1;
 	} while (args->argc && plan->nr_services < MAX_SERVICES);
 	plan->signal = parse_signal(plan->kill_by);
-	return plan->signal < 0 ? -1 : nothing_left(args);
+	return plan->signal < 0 ? -1 : args_end(args);
 }
 
 int do_restart(struct arguments *args)
@@ -389,28 +389,28 @@ int do_restart(struct arguments *args)
 		.timeout = 30000,
 		.drain_timeout = DRAIN_MS,
 	};
-	struct part parts[MAX_SERVICES] = {};
+	struct switch_target targets[MAX_SERVICES] = {};
 	int opened, err = 0, i;
 
 	if (parse(args, &plan))
 		return -1;
 	for (opened = 0; opened < plan.nr_services; opened++) {
-		struct service *service = &parts[opened].service;
+		struct service *service = &targets[opened].service;
 
 		err = service_open(service, plan.names[opened], true);
 		if (err)
 			break;
-		parts[opened].before = service->now.current;
-		err = need_netns(service) ||
+		targets[opened].old_gen = service->now.current;
+		err = require_netns(service) ||
 		      (plan.old_pid &&
 		       server_read(plan.old_pid, service->config.netns, &plan.old));
 		if (err)
 			plan.nr_services = opened;
 	}
 	if (!err)
-		err = check_numbers(parts, &plan);
+		err = check_numbers(targets, &plan);
 	for (i = 0; i < opened && !err && dry_run; i++) {
-		const struct service *service = &parts[i].service;
+		const struct service *service = &targets[i].service;
 
 		say("would start %s, switch service %s to it as generation %u, and drain "
 		    "and stop generation %u",
@@ -418,13 +418,13 @@ int do_restart(struct arguments *args)
 		    service->now.current);
 	}
 	if (!err && !dry_run) {
-		err = bring_up(parts, &plan);
+		err = bring_up(targets, &plan);
 		for (i = 0; i < opened; i++)
-			service_unlock(&parts[i].service);
+			service_unlock(&targets[i].service);
 		if (!err)
-			err = take_down(parts, &plan);
+			err = take_down(targets, &plan);
 	}
 	for (i = 0; i < opened; i++)
-		service_close(&parts[i].service);
+		service_close(&targets[i].service);
 	return err ? -1 : 0;
 }

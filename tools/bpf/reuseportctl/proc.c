@@ -11,9 +11,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#include "process.h"
+#include "proc.h"
 
-int process_read(pid_t pid, struct process *process)
+int proc_read(pid_t pid, struct process *process)
 {
 	char path[64], text[1024], state, *open, *close;
 	unsigned long long started;
@@ -92,7 +92,7 @@ static void mark(struct process *all, int count)
 	}
 }
 
-int process_tree(pid_t root, struct process **list)
+int proc_tree(pid_t root, struct process **list)
 {
 	struct process *all = NULL, *larger, one;
 	int count = 0, space = 0, i;
@@ -105,7 +105,7 @@ int process_tree(pid_t root, struct process **list)
 		return fail("cannot read /proc (%s): mount it", strerror(errno));
 	while ((entry = readdir(proc))) {
 		if (!isdigit((unsigned char)entry->d_name[0]) ||
-		    process_read(atoi(entry->d_name), &one))
+		    proc_read(atoi(entry->d_name), &one))
 			continue;
 		if (count == space) {
 			space = 2 * space + 64;
@@ -131,7 +131,7 @@ int process_tree(pid_t root, struct process **list)
 	return i;
 }
 
-__u64 process_netns(const char *pid)
+__u64 proc_netns(const char *pid)
 {
 	struct stat st;
 	char path[64];
@@ -140,14 +140,14 @@ __u64 process_netns(const char *pid)
 	return stat(path, &st) ? 0 : st.st_ino;
 }
 
-bool process_lives(pid_t pid, __u64 started)
+bool proc_is_alive(pid_t pid, __u64 started)
 {
 	struct process process;
 
-	return !process_read(pid, &process) && process.started == started;
+	return !proc_read(pid, &process) && process.started == started;
 }
 
-int process_signal(pid_t pid, __u64 started, int signal)
+int proc_signal(pid_t pid, __u64 started, int signal)
 {
 	int pidfd, err;
 
@@ -156,7 +156,7 @@ int process_signal(pid_t pid, __u64 started, int signal)
 		return -1;
 	/* the pidfd is of this process from here on, whoever that is */
 	errno = ESRCH;
-	err = process_lives(pid, started) ?
+	err = proc_is_alive(pid, started) ?
 		      syscall(__NR_pidfd_send_signal, pidfd, signal, NULL, 0) :
 		      -1;
 	close(pidfd);
