@@ -370,7 +370,7 @@ TEST_F(bpftool, dump_as_nobody)
 	EXPECT_EQ(cookie_of(self->servers[0]), line.cookie);
 	EXPECT_STREQ(address_of(&variant->kind), line.local);
 	EXPECT_STREQ("?", line.rest);
-	EXPECT_TRUE(SAYS("\nProcesses that this user may not look into, or see, are left out.\n"));
+	EXPECT_TRUE(SAYS("\nProcesses that are not accessible to this user are omitted.\n"));
 	EXPECT_GE(80, longest_line(self->out));
 
 	run(self, _metadata, NOBODY, "-j map dump", "");
@@ -398,7 +398,7 @@ TEST_F(bpftool, process_of_nobody)
 		run(self, _metadata, NOBODY, "map dump", "");
 		strstr(self->out, text);
 	})));
-	EXPECT_TRUE(SAYS("left out"));
+	EXPECT_TRUE(SAYS("omitted"));
 	kill(child, SIGKILL);
 }
 
@@ -430,7 +430,7 @@ TEST_F(bpftool, other_namespace)
 
 	run(self, _metadata, NOBODY, "map dump", "");
 	EXPECT_EQ(0, self->status);
-	EXPECT_TRUE(SAYS("\nNot in a network namespace that this user may enter: 2 of the 3"));
+	EXPECT_TRUE(SAYS("\n2 of 3 sockets are not in a network namespace accessible to"));
 	ASSERT_TRUE(line_of(self->out, 6, &line));
 	EXPECT_EQ(cookie_of(stranger), line.cookie);
 	EXPECT_FALSE(line_of(self->out, 1, &line));
@@ -469,7 +469,7 @@ TEST_F(bpftool, in_flight)
 		TH_LOG("%s", self->out);
 	}
 	EXPECT_STREQ("?", line.rest);
-	EXPECT_TRUE(SAYS("or see, are left out.\n"));
+	EXPECT_TRUE(SAYS("are omitted.\n"));
 	run(self, _metadata, ROOT, "-j map dump", "");
 	EXPECT_EQ(1, count(self->out, "\"pids\":[],\"pids_complete\":false}"));
 	EXPECT_EQ(1, count(self->out, "\"pids_complete\":true}"));
@@ -524,14 +524,14 @@ TEST_F(bpftool, no_sock_diag)
 	EXPECT_EQ(0, self->status);
 	if (line_of(self->out, 1, &line))
 		SKIP(return, "this kernel has CONFIG_INET_DIAG");
-	EXPECT_TRUE(SAYS("The kernel tells nothing of 2 of the 2 sockets:\n"));
-	EXPECT_TRUE(SAYS("it needs CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG (No such file"));
+	EXPECT_TRUE(SAYS("2 of 2 sockets are not reported by sock_diag: it needs\n"));
+	EXPECT_TRUE(SAYS("CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG (No such file"));
 	EXPECT_TRUE(SAYS("\n 2-4  (empty)\n   5  "));
 	EXPECT_GE(80, longest_line(self->out));
 	run(self, _metadata, ROOT, "-j map dump", "");
 	EXPECT_EQ(0, self->status);
 	for (i = 0; i < 2; i++) {
-		snprintf(text, sizeof(text), "\"cookie\":%llu,\"found\":false,\"reason\":\"the k",
+		snprintf(text, sizeof(text), "\"cookie\":%llu,\"found\":false,\"reason\":\"not rep",
 			 (unsigned long long)cookie_of(self->servers[i]));
 		EXPECT_TRUE(SAYS(text));
 	}
@@ -543,7 +543,7 @@ TEST_F(bpftool, values_of_4_bytes)
 	pin_map(self, _metadata, create_map(sizeof(__u32), SLOTS, 0));
 	run(self, _metadata, ROOT, "map dump", "");
 	EXPECT_EQ(0, self->status);
-	EXPECT_TRUE(SAYS("Nothing can be shown: values of 4 bytes have no room for cookies"));
+	EXPECT_TRUE(SAYS("Cannot read the map: values of 4 bytes are too small for cookies"));
 	EXPECT_TRUE(SAYS(": create the map with \"value 8\".\n"));
 	run(self, _metadata, ROOT, "-j map dump", "");
 	EXPECT_EQ(0, self->status);
@@ -603,7 +603,7 @@ TEST_F(bpftool, update)
 	snprintf(after, sizeof(after), "%s value pid %d fd 77", key_of(4), child);
 	run(self, _metadata, ROOT, "map update", after);
 	EXPECT_NE(0, self->status);
-	EXPECT_TRUE(SAYS("the socket is in a slot already"));
+	EXPECT_TRUE(SAYS("the socket is already in a slot"));
 
 	/* bpftool has kept nothing: with the process the socket goes */
 	kill(child, SIGKILL);
@@ -644,13 +644,13 @@ TEST_F(bpftool, update_refused)
 		 open_socket(_metadata, &variant->kind));
 	run(self, _metadata, ROOT, "map update", after);
 	EXPECT_NE(0, self->status);
-	EXPECT_TRUE(SAYS("not the fd of a socket in a SO_REUSEPORT group"));
+	EXPECT_TRUE(SAYS("not a socket in a SO_REUSEPORT group"));
 
 	snprintf(after, sizeof(after), "%s value pid %d fd %d", key_of(SLOTS), getpid(),
 		 new_server(_metadata, &variant->kind));
 	run(self, _metadata, ROOT, "map update", after);
 	EXPECT_NE(0, self->status);
-	EXPECT_TRUE(SAYS("the map has no slot of that number"));
+	EXPECT_TRUE(SAYS("the key is not below max_entries"));
 
 	snprintf(after, sizeof(after), "%s value pid %d fd %d", key_of(3), getpid(),
 		 new_server(_metadata, &variant->kind));

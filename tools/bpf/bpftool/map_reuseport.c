@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
-/* Maps of type reuseport_sockarray: who is behind the cookies.
+/* Dump maps of type reuseport_sockarray: the sockets and processes behind the cookies.
  *
- * A socket is found by its cookie in what sock_diag tells of one network namespace
- * after the other, and the processes that hold it by its inode in /proc/PID/fd.
+ * A cookie is looked up in the sockets that sock_diag lists for each network namespace.
+ * A process holds the socket if one of its /proc/PID/fd links has the socket's inode.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -42,22 +42,22 @@
 #define __NR_pidfd_getfd	438
 #endif
 
-#define AT_ONCE		1024	/* slots per call */
-#define TERMINAL	80	/* columns */
-#define UNREADABLE	"values of 4 bytes have no room for cookies, by which sockets are found: " \
+#define BATCH_SIZE	1024	/* slots per call */
+#define TERMINAL_WIDTH	80	/* columns */
+#define UNREADABLE	"values of 4 bytes are too small for cookies, which identify the sockets: " \
 			"create the map with \"value 8\""
 
 struct netns {
 	ino_t ino;
 	char *path;
-	char *name;	/* as of "ip netns", or NULL */
+	char *name;	/* in "ip netns", or NULL */
 };
 
 struct slot {
 	__u64 cookie;
 	__u32 index;
 
-	/* of its socket, if that was found */
+	/* the socket; netns is NULL if it was not found */
 	const struct netns *netns;
 	__u8 protocol;
 	__u8 state;
@@ -73,16 +73,16 @@ struct slot {
 
 static struct {
 	__u32 entries;
-	struct slot *slots;	/* the filled ones, in order */
-	struct slot **sorted;	/* by cookie, then by inode */
+	struct slot *slots;	/* filled ones only, in order */
+	struct slot **sorted;	/* by cookie, later by inode */
 	__u32 nr_slots, space;
 	__u32 nr_found;
 
-	struct netns *netns;	/* ours is the first */
+	struct netns *netns;	/* our own is the first */
 	int nr_netns;
-	bool netns_hidden;	/* there are others that may not be entered, */
-	bool pids_hidden;	/* processes that may not be looked into, */
-	int diag_errno;		/* and sockets that the kernel does not tell of */
+	bool netns_hidden;	/* others exist that this user may not enter */
+	bool pids_hidden;	/* processes exist whose fds this user may not read */
+	int diag_errno;		/* sock_diag failed for some kind of socket */
 } dump;
 
 static int add_slots(const __u32 *indices, const __u64 *cookies, __u32 count)
@@ -107,16 +107,16 @@ static int add_slots(const __u32 *indices, const __u64 *cookies, __u32 count)
 	return 0;
 }
 
-/* Hand the filled slots to @add, or just count them. -1 and errno if this fails. */
+/* Pass the filled slots to @add, or only count them. Returns -1 and sets errno on error. */
 static int read_batches(int fd, int (*add)(const __u32 *, const __u64 *, __u32), __u32 *sum)
 {
-	__u32 indices[AT_ONCE], next, *from = NULL, count;
-	__u64 cookies[AT_ONCE];
+	__u32 indices[BATCH_SIZE], next, *from = NULL, count;
+	__u64 cookies[BATCH_SIZE];
 	int err;
 
 	*sum = 0;
 	do {
-		count = AT_ONCE;
+		count = BATCH_SIZE;
 		err = bpf_map_lookup_batch(fd, from, &next, indices, cookies, &count, NULL);
 		if (err && errno != ENOENT)
 			return -1;
@@ -129,7 +129,7 @@ static int read_batches(int fd, int (*add)(const __u32 *, const __u64 *, __u32),
 	return 0;
 }
 
-/* For kernels that know no batches. */
+/* For kernels without batch operations. */
 static int read_one_by_one(int fd)
 {
 	__u64 cookie;
@@ -159,7 +159,7 @@ static int read_slots(int fd)
 	return -1;
 }
 
-/* How many slots are filled. -1 if only a lookup of every index would tell, or nothing. */
+/* Count the filled slots. Returns -1 if the kernel or the map does not support batches. */
 int reuseport_array_count(int fd, const struct bpf_map_info *info, __u32 *filled)
 {
 	if (info->value_size != sizeof(__u64))
@@ -182,15 +182,15 @@ static int compare_inodes(const void *a, const void *b)
 	return x->inode < y->inode ? -1 : x->inode > y->inode;
 }
 
-static struct slot *find(const struct slot *like, int (*compare)(const void *, const void *))
+static struct slot *find_slot(const struct slot *like, int (*compare)(const void *, const void *))
 {
 	struct slot **found = bsearch(&like, dump.sorted, dump.nr_slots, sizeof(like), compare);
 
 	return found ? *found : NULL;
 }
 
-/* What sock_diag tells of one socket. */
-static void take_socket(const struct nlmsghdr *nlh, __u8 protocol, const struct netns *netns)
+/* Fill in what sock_diag reports about one socket. */
+static void add_socket_info(const struct nlmsghdr *nlh, __u8 protocol, const struct netns *netns)
 {
 	const struct inet_diag_msg *msg = NLMSG_DATA(nlh);
 	int len = nlh->nlmsg_len - NLMSG_LENGTH(sizeof(*msg));
@@ -198,7 +198,7 @@ static void take_socket(const struct nlmsghdr *nlh, __u8 protocol, const struct 
 	struct slot like = {
 		.cookie = (__u64)msg->id.idiag_cookie[1] << 32 | msg->id.idiag_cookie[0],
 	};
-	struct slot *slot = find(&like, compare_cookies);
+	struct slot *slot = find_slot(&like, compare_cookies);
 
 	if (!slot || slot->netns)
 		return;
@@ -218,7 +218,7 @@ static void take_socket(const struct nlmsghdr *nlh, __u8 protocol, const struct 
 	dump.nr_found++;
 }
 
-/* Ask for all sockets of a kind. Return an errno. */
+/* Request all sockets of a family and protocol. Returns an errno. */
 static int dump_sockets(int nl, int family, __u8 protocol, const struct netns *netns)
 {
 	struct {
@@ -255,13 +255,13 @@ static int dump_sockets(int nl, int family, __u8 protocol, const struct netns *n
 				return 0;
 			if (nlh->nlmsg_type == NLMSG_ERROR)
 				return -((struct nlmsgerr *)NLMSG_DATA(nlh))->error;
-			take_socket(nlh, protocol, netns);
+			add_socket_info(nlh, protocol, netns);
 		}
 	}
 }
 
-/* Look for the sockets of one namespace, which is the one we are in. */
-static void search_here(const struct netns *netns)
+/* Look for the sockets in the current network namespace, @netns. */
+static void search_netns(const struct netns *netns)
 {
 	static const int families[] = { AF_INET, AF_INET6 };
 	static const __u8 protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
@@ -278,7 +278,7 @@ static void search_here(const struct netns *netns)
 			if (dump.nr_found == dump.nr_slots)
 				break;
 			err = dump_sockets(nl, families[f], protocols[p], netns);
-			/* a kernel without IPv6 has no such sockets to tell of */
+			/* an error for AF_INET6 only means a kernel without IPv6 */
 			if (err && families[f] == AF_INET)
 				dump.diag_errno = err;
 		}
@@ -353,14 +353,14 @@ static void add_netns_of_name(const char *name)
 		netns->name = strdup(name);
 }
 
-/* Find the sockets: in our namespace, and as far as need be in the others. */
+/* Find the sockets, in our network namespace first, then in others as needed. */
 static int find_sockets(void)
 {
 	int home, there, i;
 
 	visit_names("/proc", count_name);
 	visit_names("/run/netns", count_name);
-	/* slots point here: the table is not moved any more */
+	/* slots point into this table, so it must not be reallocated */
 	dump.netns = calloc(nr_names + 1, sizeof(*dump.netns));
 	if (!dump.netns) {
 		p_err("mem alloc failed");
@@ -370,7 +370,7 @@ static int find_sockets(void)
 		p_err("can't find the network namespace: is /proc mounted?");
 		return -1;
 	}
-	search_here(&dump.netns[0]);
+	search_netns(&dump.netns[0]);
 
 	visit_names("/run/netns", add_netns_of_name);
 	if (dump.nr_found == dump.nr_slots)
@@ -383,7 +383,7 @@ static int find_sockets(void)
 		if (there < 0 || home < 0 || setns(there, CLONE_NEWNET)) {
 			dump.netns_hidden |= errno == EACCES || errno == EPERM;
 		} else {
-			search_here(&dump.netns[i]);
+			search_netns(&dump.netns[i]);
 			if (setns(home, CLONE_NEWNET)) {
 				p_err("can't return to the network namespace: %s",
 				      strerror(errno));
@@ -404,7 +404,7 @@ static void add_ref(struct slot *slot, int pid)
 	char path[64], *c;
 	FILE *file;
 
-	/* one process may have the socket twice */
+	/* a process may have several fds of the socket */
 	if (slot->nr_refs && slot->refs[slot->nr_refs - 1].pid == pid)
 		return;
 	refs = realloc(slot->refs, (slot->nr_refs + 1) * sizeof(*refs));
@@ -421,7 +421,7 @@ static void add_ref(struct slot *slot, int pid)
 		return;
 	if (fgets(ref->comm, sizeof(ref->comm), file)) {
 		ref->comm[strcspn(ref->comm, "\n")] = '\0';
-		/* a process names itself as it likes */
+		/* the name is chosen by the process and may contain anything */
 		for (c = ref->comm; *c; c++)
 			if (!isprint((unsigned char)*c))
 				*c = '?';
@@ -429,7 +429,7 @@ static void add_ref(struct slot *slot, int pid)
 	fclose(file);
 }
 
-static void take_fds(const char *pid)
+static void scan_fds(const char *pid)
 {
 	char path[64], link[64];
 	struct dirent *entry;
@@ -453,7 +453,7 @@ static void take_fds(const char *pid)
 		link[len] = '\0';
 		if (sscanf(link, "socket:[%u]", &like.inode) != 1 || !like.inode)
 			continue;
-		slot = find(&like, compare_inodes);
+		slot = find_slot(&like, compare_inodes);
 		if (slot)
 			add_ref(slot, atoi(pid));
 	}
@@ -476,12 +476,12 @@ static int identify(void)
 		return -1;
 
 	qsort(dump.sorted, dump.nr_slots, sizeof(*dump.sorted), compare_inodes);
-	if (dump.nr_found && visit_names("/proc", take_fds))
+	if (dump.nr_found && visit_names("/proc", scan_fds))
 		dump.pids_hidden = true;
 	return 0;
 }
 
-/* Somebody holds the socket: if that is nobody we see, somebody is hidden. */
+/* Every socket is held by a process: if none was found, it is hidden from us. */
 static bool pids_complete(const struct slot *slot)
 {
 	return slot->nr_refs && !dump.pids_hidden;
@@ -491,10 +491,10 @@ static bool pids_complete(const struct slot *slot)
 static const char *why_not_found(void)
 {
 	if (dump.diag_errno)
-		return "the kernel tells nothing of it";
+		return "not reported by sock_diag";
 	if (dump.netns_hidden)
-		return "not in a network namespace that this user may enter";
-	return "not in a network namespace that is seen from here";
+		return "not in a network namespace accessible to this user";
+	return "not in a network namespace visible from here";
 }
 
 static const char *protocol_name(const struct slot *slot)
@@ -514,7 +514,7 @@ static const char *state_name(const struct slot *slot)
 	}
 }
 
-/* The slots from @first to @last have no value: @err says why. */
+/* The slots from @first to @last have no value, because of @err. */
 static void print_gap_json(__u32 first, __u32 last, int err)
 {
 	jsonw_start_object(json_wtr);
@@ -582,7 +582,7 @@ static void print_json(struct bpf_map_info *info, struct btf *btf)
 		print_gap_json(next, dump.entries - 1, ENOENT);
 }
 
-/* The table has as many columns as there is something to say. */
+/* The column netns is only printed if it has content. */
 enum column { SLOT, COOKIE, PROTO, LOCAL, STATE, RECVQ, DROPS, NETNS, COLUMNS };
 
 static const char *const titles[COLUMNS] = {
@@ -631,14 +631,14 @@ static int format_ref(const struct slot *slot, int i, char *ref, size_t size)
 			slot->refs[i].pid);
 }
 
-static int least_room(const struct slot *slot)
+static int min_refs_width(const struct slot *slot)
 {
 	if (!slot->nr_refs)
 		return 1;
 	return format_ref(slot, 0, NULL, 0) + (slot->nr_refs > 1 ? MORE : 0);
 }
 
-/* As many as there is room for, and how many more there are. */
+/* Print the processes that fit, and the number of the others. */
 static void print_refs(const struct slot *slot, int room)
 {
 	char ref[64];
@@ -670,8 +670,8 @@ static void print_gap(__u32 first, __u32 last, int width)
 	printf("%*s  (empty)\n", width, range);
 }
 
-/* The widest of the ranges. */
-static int width_of_gaps(void)
+/* The width of the widest range of empty slots. */
+static int max_gap_width(void)
 {
 	int width = 0;
 	__u32 next = 0, i;
@@ -687,19 +687,19 @@ static int width_of_gaps(void)
 static void print_table(void)
 {
 	int widths[COLUMNS] = {}, used = 0, first_line = 0, pids = 0, lines = 1, c;
-	bool elsewhere = false, hidden = false;
+	bool other_netns = false, hidden = false;
 	__u32 next = 0, i;
 	char cell[300];
 
 	for (i = 0; i < dump.nr_slots; i++) {
-		elsewhere |= dump.slots[i].netns && dump.slots[i].netns != dump.netns;
+		other_netns |= dump.slots[i].netns && dump.slots[i].netns != dump.netns;
 		hidden |= dump.slots[i].netns && !pids_complete(&dump.slots[i]);
-		pids = max(pids, least_room(&dump.slots[i]));
+		pids = max(pids, min_refs_width(&dump.slots[i]));
 	}
 	for (c = 0; c < COLUMNS; c++) {
-		if (c == NETNS && !elsewhere)
+		if (c == NETNS && !other_netns)
 			continue;
-		widths[c] = max_t(int, strlen(titles[c]), c == SLOT ? width_of_gaps() : 0);
+		widths[c] = max_t(int, strlen(titles[c]), c == SLOT ? max_gap_width() : 0);
 		for (i = 0; i < dump.nr_slots; i++) {
 			format(&dump.slots[i], c, cell, sizeof(cell));
 			widths[c] = max_t(int, widths[c], strlen(cell));
@@ -708,8 +708,8 @@ static void print_table(void)
 		if (c < RECVQ)
 			first_line = used;
 	}
-	if (used + pids > TERMINAL) {
-		/* the columns from RECVQ on get a line of their own */
+	if (used + pids > TERMINAL_WIDTH) {
+		/* print the columns from RECVQ on in a second line */
 		lines = 2;
 		used -= first_line - widths[SLOT] - 2;
 	}
@@ -737,25 +737,25 @@ static void print_table(void)
 				print_cell(c, widths[c], cell);
 		}
 		printf("  ");
-		print_refs(slot, TERMINAL - used);
+		print_refs(slot, TERMINAL_WIDTH - used);
 		printf("\n");
 	}
 	if (next < dump.entries)
 		print_gap(next, dump.entries - 1, widths[SLOT]);
 
 	if (dump.nr_found < dump.nr_slots && dump.diag_errno)
-		printf("The kernel tells nothing of %u of the %u sockets:\n"
-		       "it needs CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG (%s).\n",
+		printf("%u of %u sockets are not reported by sock_diag: it needs\n"
+		       "CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG (%s).\n",
 		       dump.nr_slots - dump.nr_found, dump.nr_slots, strerror(dump.diag_errno));
 	else if (dump.nr_found < dump.nr_slots)
-		printf("Not in a network namespace that %s: %u of the %u sockets.\n",
-		       dump.netns_hidden ? "this user may enter" : "is seen from here",
-		       dump.nr_slots - dump.nr_found, dump.nr_slots);
+		printf("%u of %u sockets are not in a network namespace %s.\n",
+		       dump.nr_slots - dump.nr_found, dump.nr_slots,
+		       dump.netns_hidden ? "accessible to this user" : "visible from here");
 	if (hidden)
-		printf("Processes that this user may not look into, or see, are left out.\n");
+		printf("Processes that are not accessible to this user are omitted.\n");
 }
 
-static void forget(void)
+static void free_dump(void)
 {
 	__u32 i;
 
@@ -772,14 +772,14 @@ static void forget(void)
 	nr_names = 0;
 }
 
-/* Print what is in the map; the caller has opened the array if this is JSON. */
+/* Print the elements. For JSON the caller has started the array. */
 int reuseport_array_dump(int fd, struct bpf_map_info *info, struct btf *btf,
 			 unsigned int *nr_elems)
 {
 	int err = -1;
 
 	if (info->value_size != sizeof(__u64)) {
-		p_info("Nothing can be shown: " UNREADABLE ".");
+		p_info("Cannot read the map: " UNREADABLE ".");
 		if (json_output)
 			print_gap_json(0, info->max_entries - 1, ENOSPC);
 		return 0;
@@ -796,7 +796,7 @@ int reuseport_array_dump(int fd, struct bpf_map_info *info, struct btf *btf,
 	*nr_elems = dump.nr_slots;
 	err = 0;
 out:
-	forget();
+	free_dump();
 	return err;
 }
 
@@ -813,7 +813,7 @@ static int parse_number(const char *arg, const char *what)
 	return number;
 }
 
-/* "pid PID fd FD": make a socket of another process ours for a moment. */
+/* Parse "pid PID fd FD" and duplicate that fd of another process. */
 char **reuseport_array_parse_socket(char **argv, int *fd)
 {
 	int pid, remote, pidfd;
@@ -835,21 +835,21 @@ char **reuseport_array_parse_socket(char **argv, int *fd)
 	*fd = syscall(__NR_pidfd_getfd, pidfd, remote, 0);
 	if (*fd < 0)
 		p_err("can't get fd %d of process %d: %s%s", remote, pid, strerror(errno),
-		      errno == EPERM ? " (it takes what ptrace takes: CAP_SYS_PTRACE)" : "");
+		      errno == EPERM ? " (CAP_SYS_PTRACE is required)" : "");
 	close(pidfd);
 	return *fd < 0 ? NULL : argv + 4;
 }
 
-/* strerror() for an update. */
+/* strerror() for updates of this map type. */
 const char *reuseport_array_strerror(int err)
 {
 	switch (err) {
 	case EBUSY:
-		return "the socket is in a slot already, of this map or of another";
+		return "the socket is already in a slot of this or another map";
 	case E2BIG:
-		return "the map has no slot of that number";
+		return "the key is not below max_entries";
 	case EINVAL:
-		return "not the fd of a socket in a SO_REUSEPORT group (bind first, TCP: listen)";
+		return "not a socket in a SO_REUSEPORT group (bind first, for TCP also listen)";
 	case ENOTSUPP:
 		return "neither a TCP nor a UDP socket";
 	default:
