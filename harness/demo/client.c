@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * client FILE - put load on the server, and count what becomes of it
+ * client FILE - generate load for the server and count the results
  *
- * Two processes make the load, TCP and UDP; this one shows how they get on, and
- * writes the totals into FILE, a name and a figure per line.
+ * Two processes generate the load, one for TCP and one for UDP. This one prints their
+ * progress and writes the totals to FILE, one name and value per line.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -18,7 +18,7 @@
 
 int connect_to_server(int type, unsigned int source)
 {
-	/* Many addresses: one would run out of ports, as closed ones linger. */
+	/* Several addresses: the ports of one would be used up by TIME_WAIT. */
 	struct sockaddr_in from = {
 		.sin_family = AF_INET,
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + source % 16),
@@ -34,7 +34,7 @@ int connect_to_server(int type, unsigned int source)
 	fd = socket(AF_INET, type | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		die("socket: %s", strerror(errno));
-	/* The port is chosen in connect(), which knows the other end. */
+	/* Let connect() choose the port, since it knows the destination. */
 	if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)) ||
 	    bind(fd, (struct sockaddr *)&from, sizeof(from)))
 		die("bind: %s (is lo up?)", strerror(errno));

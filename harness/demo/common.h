@@ -15,7 +15,7 @@
 	exit(1);							\
 } while (0)
 
-/* The clock of /proc/uptime, so that shell scripts can read it as well. */
+/* The clock of /proc/uptime, which shell scripts can read too. */
 static inline __u64 now_us(void)
 {
 	struct timespec t;

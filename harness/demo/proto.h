@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the server and its clients agree on.
+ * The protocol of the server and its clients.
  */
 #ifndef DEMO_PROTO_H
 #define DEMO_PROTO_H
@@ -11,9 +11,9 @@
 #define WORKERS	4	/* processes of one generation */
 
 /*
- * The server's name for a UDP connection: the process that keeps its state.
- * The client puts it into every datagram, where reuseportctl reads it (--udp
- * id:4:4). Generations count from 1, so a generation of 0 says "I have no id yet".
+ * Identifies a UDP connection by the process that has its state. The client sends it
+ * in every datagram, where reuseportctl reads it (--udp id:4:4). Generations start
+ * at 1; a generation of 0 means that the client has no id yet.
  */
 struct conn_id {
 	__be16 generation;
@@ -34,10 +34,10 @@ struct message {
 enum {
 	ASK = 1,	/* client to server */
 	ANSWER,		/* server to client; id says who answers */
-	NOT_MINE,	/* likewise, to a datagram that carries another's id */
+	NOT_MINE,	/* the same, to a datagram with another worker's id */
 };
 
-/* Shows the client that the server has read this very request. */
+/* Proves to the client that the server has read this request. */
 static inline __u64 answer_to(__u32 number)
 {
 	return (number + 1) * 0x9e3779b97f4a7c15ULL;

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# The table, and the verdict as exit status.
+# Print the table; the exit status is the verdict.
 #
 # usage: awk -v json=FILE -f report.awk map/FILE... plain/FILE...
-# with the figures of the client and the counts of the workers of both runs.
+# where FILEs are the figures of the client and of the workers in both runs.
 
 function thousands(n,	s) {
 	for (s = ""; n >= 1000; n = int(n / 1000))
@@ -45,7 +45,7 @@ BEGIN { CONVFMT = "%.10g" }
 { run = FILENAME ~ /\/plain\// ? "plain" : "map" }
 FILENAME ~ /\/figures$/ { add(run, $1, $2) }
 $1 == "tcp" { add(run, "accepted", $2) }
-# figures come first, so the time of the switch is known
+# the file "figures" comes first, so the time of the switch is known
 $1 == "new" && FILENAME ~ /\/worker-1-/ { add(run, "late", $2 > v[run, "switched"]) }
 $1 == "udp" { add(run, "delivered", $3); add(run, "foreign", $4) }
 
@@ -63,30 +63,30 @@ END {
 	row("    no reply within 10 s", "stuck")
 	row("    wrong reply", "wrong")
 	row("UDP connections", "udp_conns")
-	row("    that met a wrong process, or loss", "udp_hit")
+	row("    with a datagram misdelivered or lost", "udp_hit")
 	row("UDP datagrams sent", "sent")
 	row("    answered by the right process", "answered")
 	row("    delivered to a wrong process", "misdelivered")
 	row("    lost", "lost")
 	row("    wrong reply", "garbled")
-	row("New connections the old got after the switch", "late")
+	row("New connections to the old after the switch", "late")
 	printf "  %-44s%12.2f s%14.2f s\n", "From the switch to the exit of the old", \
 		v["map", "drain"], v["plain", "drain"]
 	rule()
 
-	must(v["map", "made"] >= 20000, "less than 20,000 TCP connections made")
-	must(v["map", "udp_conns"] >= 200, "less than 200 UDP connections made")
+	must(v["map", "made"] >= 20000, "fewer than 20,000 TCP connections were made")
+	must(v["map", "udp_conns"] >= 200, "fewer than 200 UDP connections were made")
 	must(v["map", "refused"] + v["map", "reset"] + v["map", "stuck"] + v["map", "wrong"] == 0,
-		"TCP connections failed although there is a map")
+		"TCP connections failed in the run with the map")
 	must(v["map", "answered"] == v["map", "sent"],
-		"datagrams were misdelivered or lost although there is a map")
+		"datagrams were misdelivered or lost in the run with the map")
 	must(v["map", "accepted"] == v["map", "made"] && v["map", "foreign"] == 0 &&
 		v["map", "delivered"] == v["map", "sent"],
-		"the workers counted something else than the clients")
+		"the counters of workers and clients disagree")
 	if (!failed)
-		print "  With the map nothing was refused, reset, misdelivered or lost;" \
-			"\n  what the workers counted agrees with what the clients counted." \
-			"\n  Without it the old never runs dry, and gives up waiting in the end."
+		print "  With the map nothing was refused, reset, misdelivered or lost, and the" \
+			"\n  counters of workers and clients agree. Without the map the old server" \
+			"\n  keeps receiving new connections and exits on its drain timeout."
 
 	print "{" >json
 	to_json("map")

@@ -2,14 +2,14 @@
 /*
  * server DIR - one generation of a server
  *
- * Four worker processes, each with a TCP listener and a UDP socket of its own,
- * all on one port. "ready" and the time appear on stdout as soon as all of them
- * are there. SIGTERM asks it to drain and exit.
+ * Four worker processes, each with its own TCP listener and UDP socket, all on one
+ * port. When all sockets are open it prints "ready" and the time. On SIGTERM it
+ * drains and exits.
  *
- * It knows nothing of maps. To be restarted it does no more than any server that
- * runs under reuseportctl: it sets SO_REUSEPORT, and, as its UDP peers are known
- * by ids, it puts into each id the number of its generation, which it is told in
- * REUSEPORTCTL_GENERATION, and the worker's. Without the variable it is the first.
+ * It does not use the map. Like any server that reuseportctl restarts, it sets
+ * SO_REUSEPORT. Its UDP peers are identified by ids, so it also puts its generation
+ * number, from REUSEPORTCTL_GENERATION, and the worker's number into each id. Without
+ * the variable the number is 1.
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -42,8 +42,8 @@ static int open_socket(int type)
 		return fd;
 
 	/*
-	 * Give us a connection only when its request is there, as web servers
-	 * ask for. Until then, one round trip, it waits in the listener.
+	 * Accept a connection only after its request has arrived, as web servers
+	 * often do. Until then it waits in the listener for one round trip.
 	 */
 	if (setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &one, sizeof(one)) ||
 	    listen(fd, SOMAXCONN))
@@ -66,7 +66,7 @@ static pid_t start_worker(struct conn_id id, const char *dir)
 		exit(0);
 	}
 
-	/* The worker alone has them now, so they close when it closes them. */
+	/* Only the worker holds them now, so its close() is the last. */
 	close(tcp);
 	close(udp);
 	return pid;
@@ -74,16 +74,16 @@ static pid_t start_worker(struct conn_id id, const char *dir)
 
 int main(int argc, char **argv)
 {
-	const char *told = getenv("REUSEPORTCTL_GENERATION");
-	__u32 generation = told ? atoi(told) : 1;
+	const char *number = getenv("REUSEPORTCTL_GENERATION");
+	__u32 generation = number ? atoi(number) : 1;
 	pid_t pids[WORKERS];
 	int sig, status;
 	sigset_t set;
 
 	if (argc != 2 || generation < 1 || generation > UINT16_MAX)
-		die("usage: [REUSEPORTCTL_GENERATION=NUMBER] server DIR (it counts from 1)");
+		die("usage: [REUSEPORTCTL_GENERATION=NUMBER] server DIR (NUMBER starts at 1)");
 
-	/* Blocked here and in the workers: both take signals when it suits them. */
+	/* Blocked here and in the workers, which read signals from fds. */
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGCHLD);

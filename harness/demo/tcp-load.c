@@ -14,9 +14,9 @@
 
 #define TOTAL		22000
 #define START_US	430		/* one connection per */
-#define ROUND_TRIP_US	5000		/* from connect() to the request: lo has no delay */
+#define ROUND_TRIP_US	5000		/* simulated, between connect() and the request */
 #define TIMEOUT_US	10000000
-#define NAP_US		4000		/* many things at a time: saves context switches */
+#define NAP_US		4000		/* handle events in groups, with fewer context switches */
 #define MAX_OPEN	256
 
 /* Connection n is in slot n % MAX_OPEN; fd is -1 while the slot is free. */
@@ -58,7 +58,7 @@ static bool ask(__u32 n, struct counts *c)
 	unsigned int slot = n % MAX_OPEN;
 
 	if (pfds[slot].fd < 0)
-		return true;		/* it has failed meanwhile */
+		return true;		/* has failed since */
 	if (send(pfds[slot].fd, &msg, sizeof(msg), MSG_NOSIGNAL) == sizeof(msg))
 		return true;
 	if (errno == EAGAIN)

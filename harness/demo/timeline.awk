@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# The timeline of one run: per 50 ms the datagrams that each process had to
-# answer, and the misdelivered ones. Time counts from the switch.
+# The timeline of one run: the datagrams that each process received per 50 ms, and the
+# misdelivered ones. Time 0 is the switch.
 #
 # usage: awk -f timeline.awk FIGURES WORKER-FILE...
 

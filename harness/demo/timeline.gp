@@ -23,14 +23,13 @@ set tics nomirror out
 set ylabel 'datagrams per 50 ms'
 set key at graph 1.03, graph 0.9 left Left reverse samplen 1 spacing 1.25 invert
 
-# Columns 2..9 are the processes, 10 the misdelivered; each area has its foot on
-# the sum of those before it.
+# Columns 2..9 are the processes, 10 is misdelivered. The areas are stacked.
 total(n) = sum [i = 2:n] column(i)
 colour(i) = i <= 5 ? word(old, i - 1) : i <= 9 ? word(new, i - 5) : wrong
 name(i) = i <= 5 ? sprintf('old, worker %d', i - 2) : i <= 9 ? \
 	sprintf('new, worker %d', i - 6) : 'misdelivered'
 
-# Both panels on one scale, with room for the labels on top.
+# Both panels have the same scale, with space for the labels at the top.
 first = 0; last = 0; most = 0
 do for [run in 'map plain'] {
 	stats sprintf('timeline-%s.tsv', run) using 1:(total(10)) nooutput
@@ -50,7 +49,7 @@ do for [run in 'map plain'] {
 	set arrow 1 from 0, graph 0 to 0, graph 1 nohead front lw 1.5 dt 2 lc rgb '#333333'
 	set arrow 2 from drain, graph 0 to drain, graph 1 nohead front lw 1.5 dt 2 lc rgb '#333333'
 	set label 1 'switch' at 0, graph 0.95 offset 0.6,0 front
-	set label 2 sprintf('old exits, %.1f s', drain) at drain, graph 0.95 offset 0.6,0 front
+	set label 2 sprintf('old server exits, %.1f s', drain) at drain, graph 0.95 offset 0.6,0 front
 	if (run eq 'plain') {
 		set xlabel 'seconds since the switch'
 		unset key

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * UDP connections that come and go: one begins every STAGGER_US and lives for
- * LIFE_US, so at any time some are young and some are about to end. The first
- * datagram asks for an id, all others carry it.
+ * UDP connections: one begins every STAGGER_US and lasts for LIFE_US, so that at any
+ * time some have just begun and some are about to end. The first datagram requests an
+ * id, all others carry it.
  *
- * A connection has one datagram under way at a time. So no socket buffer can
- * overflow, and a datagram that gets no reply has been lost by the server.
+ * A connection has one datagram in flight at a time. No socket buffer can overflow, so
+ * a datagram without a reply was lost by the server.
  */
 #include <arpa/inet.h>
 #include <endian.h>
@@ -21,9 +21,9 @@
 #define LIFE_US		2000000
 #define INTERVAL_US	20000		/* between two datagrams of a connection */
 #define TIMEOUT_US	5000000
-#define NAP_US		4000		/* many things at a time: saves context switches */
+#define NAP_US		4000		/* handle events in groups, with fewer context switches */
 
-static struct pollfd pfds[CONNS];	/* fd is -1 before and after its life */
+static struct pollfd pfds[CONNS];	/* fd is -1 while it is not open */
 static struct conn {
 	__u64 begin, end;
 	__u64 due;			/* when to send the next datagram */
@@ -34,7 +34,7 @@ static struct conn {
 	bool hit;
 } conns[CONNS];
 
-/* The datagram under way has come to its end; *count is what it was. */
+/* The datagram in flight is done; count the result in *count. */
 static void finish(unsigned int i, struct counts *c, unsigned int *count)
 {
 	struct conn *conn = &conns[i];
@@ -57,7 +57,7 @@ static void ask(unsigned int i, struct counts *c, __u64 now)
 		.number = htonl(++conn->number),
 	};
 
-	/* In step also after a delay, or all would send at the same time then. */
+	/* Keep the phase after a delay, so that they do not all send at once. */
 	while (conn->due <= now)
 		conn->due += INTERVAL_US;
 	c->sent++;
@@ -78,7 +78,7 @@ static void receive(unsigned int i, struct counts *c)
 	if (!conn->under_way || (len < 0 && errno == EAGAIN))
 		return;
 	if (len == sizeof(msg) && msg.number != htonl(conn->number))
-		return;			/* so late that it was counted as lost */
+		return;			/* late, and already counted as lost */
 
 	if (len < 0) {
 		finish(i, c, &c->lost);	/* ICMP: there is no server */
@@ -94,7 +94,7 @@ static void receive(unsigned int i, struct counts *c)
 	}
 }
 
-/* What is due for a connection? Returns false when its life is over. */
+/* Do what is due for a connection. Returns false when it has ended. */
 static bool advance(unsigned int i, struct counts *c, __u64 now)
 {
 	struct conn *conn = &conns[i];
@@ -133,7 +133,7 @@ void udp_load(struct counts *c)
 		conns[i].begin = t0 + i * STAGGER_US;
 		conns[i].due = conns[i].begin;
 		conns[i].end = conns[i].begin + LIFE_US;
-		conns[i].number = i << 16;	/* no two datagrams have the same */
+		conns[i].number = i << 16;	/* unique among all datagrams */
 	}
 
 	while (busy) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * One worker process: serve, and on SIGTERM drain and leave.
+ * One worker process: serve requests, and on SIGTERM drain and exit.
  */
 #include <arpa/inet.h>
 #include <limits.h>
@@ -14,20 +14,20 @@
 #include "worker.h"
 
 /*
- * A worker has drained when nothing came for QUIET_POLLS polls in a row. That has
- * to be longer than a client may be silent. Polls are counted, not time: if the
- * machine stalls, time goes by for clients that could not run.
+ * A worker is drained after QUIET_POLLS polls without input. This must be longer than
+ * the pauses of a client. Polls are counted rather than time, because clients cannot
+ * send while the machine is stalled.
  */
 #define POLL_MS		25
 #define QUIET_POLLS	20
-/* The end of patience, from SIGTERM on: without a map it never gets quiet. */
+/* Drain timeout after SIGTERM: without a map the input never stops. */
 #define DRAIN_US	5000000
 
-#define BATCH		64	/* per socket, so that none starves another */
+#define BATCH		64	/* requests per socket and turn */
 
 #define BIN_US		50000
 #define BINS		4096
-#define ARRIVALS	32768		/* more than all the clients' connections */
+#define ARRIVALS	32768		/* more than the client's connections */
 
 static struct conn_id me;
 static int ep, term, listener, udp;
@@ -35,11 +35,11 @@ static unsigned int open_conns;		/* accepted and not answered yet */
 static unsigned int accepted;
 static bool draining;
 
-/* When each new connection came, TCP and UDP: was that after the switch? */
+/* Arrival times of new connections, TCP and UDP, to compare with the switch */
 static __u64 arrivals[ARRIVALS];
 static unsigned int arrived;
 
-/* Datagrams per BIN_US since first_bin, ours and those with a foreign id. */
+/* Datagrams per BIN_US since first_bin: ours, and those with another worker's id. */
 static unsigned int ours[BINS], foreign[BINS];
 static __u64 first_bin;
 static unsigned int bin;
@@ -77,7 +77,7 @@ static void watch(int fd)
 		die("epoll: %s", strerror(errno));
 }
 
-/* One request, one reply. Returns false if the request is still on its way. */
+/* One request, one reply. Returns false if the request has not arrived yet. */
 static bool serve_connection(int fd)
 {
 	struct message msg;
@@ -95,7 +95,7 @@ static bool serve_connection(int fd)
 	return true;
 }
 
-/* These two return true if there may be more to do. */
+/* The next two functions return true if there may be more input. */
 static bool serve_datagrams(void)
 {
 	for (int i = 0; i < BATCH; i++) {
@@ -111,7 +111,7 @@ static bool serve_datagrams(void)
 			continue;
 
 		if (msg.id.generation && memcmp(&msg.id, &me, sizeof(me))) {
-			/* Somebody else's connection, whose state we lack. */
+			/* The connection of another worker: we do not have its state. */
 			foreign[bin]++;
 			msg.kind = htonl(NOT_MINE);
 			msg.id = me;
@@ -142,7 +142,7 @@ static bool accept_connections(void)
 	return true;
 }
 
-/* Returns false if nothing came for timeout_ms. */
+/* Returns false if there was no input for timeout_ms. */
 static bool serve_once(int timeout_ms)
 {
 	struct signalfd_siginfo info;
@@ -166,10 +166,10 @@ static bool serve_once(int timeout_ms)
 }
 
 /*
- * Go on as before. Under reuseportctl nothing comes any more when we are told to
- * stop. Without it new connections come as before; those whose SYN was sent here
- * are in our listener, shaking hands or waiting for accept(), and are reset when
- * it closes. And those who have an id of ours will use it until they are done.
+ * Continue to serve. With reuseportctl no new connection arrives after SIGTERM.
+ * Without it they arrive as before: those that are in the listener, in the handshake
+ * or waiting for accept(), are reset when it closes, and UDP peers with an id of
+ * this worker use that id until they finish.
  */
 static void drain(void)
 {
@@ -179,7 +179,7 @@ static void drain(void)
 		if (serve_once(POLL_MS) || open_conns)
 			quiet = 0;
 
-	/* The rest matters only if patience has ended. Leave as little as we can. */
+	/* After a drain timeout: serve what is in the queues now. */
 	while (accept_connections() || serve_datagrams())
 		;
 	close(listener);

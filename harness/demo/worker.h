@@ -5,9 +5,8 @@
 #include "proto.h"
 
 /*
- * Serve on a TCP listener and a UDP socket until SIGTERM (to be blocked by the
- * caller) asks to come to an end; then drain both, close them, and write what
- * was counted into a file in @dir.
+ * Serve a TCP listener and a UDP socket until SIGTERM, which the caller has blocked.
+ * Then drain both, close them, and write the counters to a file in @dir.
  */
 void worker(struct conn_id me, int tcp, int udp, const char *dir);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/* http SECONDS PORT FILE - ask an HTTP server on 127.0.0.1 for a page, each time over a
- * new connection, from four processes at once, and compare each byte of it with FILE.
- * SIGTERM ends it early. Prints
+/* http SECONDS PORT FILE - request a page from an HTTP server on 127.0.0.1, each time over
+ * a new connection, in four processes, and compare it with FILE. SIGTERM ends it early.
+ * Prints
  *	asked N refused N reset N silent N wrong N
  */
 #include <arpa/inet.h>
@@ -113,7 +113,7 @@ int main(int argc, char **argv)
 	fclose(file);
 	sum = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	end = time(NULL) + atoi(argv[1]);
-	/* a question that was asked is waited for: SIGTERM is taken in between */
+	/* SIGTERM takes effect between two requests, not during one */
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigprocmask(SIG_BLOCK, &set, NULL);
