@@ -80,7 +80,7 @@ void clock_check(bool exact)
 	begin = now();
 	clock_cost = now() - begin;
 	if (exact && (spin(2000) - spin(1000) != 2000 || spin(20000) - spin(1000) != 38000))
-		die("the clock does not count instructions; boot with harness/boot -i");
+		die("the clock does not count instructions; boot with harness/guest/boot -i");
 }
 
 void sample(struct series *s, u64 instructions)

@@ -138,7 +138,7 @@ void bench_parallel(void)
 			    .first = 1, .last = SLOTS - 1 };
 
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
-		die("two CPUs are needed; boot with harness/boot -s 2");
+		die("two CPUs are needed; boot with harness/guest/boot -s 2");
 	pin(0);
 	measure_calls(&a, NULL, "calls-alone");
 	measure_calls(&a, &b, "calls-two-maps");

@@ -23,7 +23,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent / "trees"))
 import trees  # noqa: E402
 
 DAY = 1767225600    # 2026-01-01; part N is dated N minutes later
@@ -156,7 +156,7 @@ def series():
 def write_diff(repository, ours):
     final = dict.fromkeys(trees.strip.GONE)
     final.update((name, text.encode())
-                 for name, text in trees.strip.stripped_texts(trees.STOCK, trees.BASE).items())
+                 for name, text in trees.strip.stripped_texts(trees.STOCK, trees.BASE_DIR).items())
     final.update(ours)
     stock = {name: trees.STOCK / name for name in final}
     repository.commit({name: path.read_bytes() if path.is_file() else None
