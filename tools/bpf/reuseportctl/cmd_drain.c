@@ -7,7 +7,7 @@
 /* The last one before the current, or after it if there was a rollback. */
 static __u32 choose(const struct service *service)
 {
-	const __u32 *number = service->now.numbers;
+	const __u32 *number = service->now.generations;
 	int i;
 
 	for (i = 0; i < MAX_GENERATIONS; i++)
