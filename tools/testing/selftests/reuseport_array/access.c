@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Maps that are frozen, or open for reading or writing only. */
+/* Maps that are frozen, read-only or write-only. */
 #include <sys/mount.h>
 
 #include "common.h"
@@ -29,7 +29,7 @@ FIXTURE_TEARDOWN(access)
 {
 }
 
-/* What can be read through @map, which has @server in slot 0, can; nothing more. */
+/* @map, with @server in slot 0, can be read but not changed. */
 static void expect_readable(struct __test_metadata *_metadata, int map, int server, int spare)
 {
 	__u32 first;
@@ -44,7 +44,7 @@ static void expect_readable(struct __test_metadata *_metadata, int map, int serv
 	EXPECT_EQ(0, bpf_map_get_next_key(map, NULL, &first));
 }
 
-/* A frozen map takes and gives up no socket, but sockets leave it as ever. */
+/* A frozen map rejects update and delete, but sockets still leave it. */
 TEST_F(access, frozen)
 {
 	int map = new_map(_metadata);
@@ -60,7 +60,7 @@ TEST_F(access, frozen)
 	EXPECT_TRUE(is_empty(map, 0));
 }
 
-/* A map created for reading only stays empty. */
+/* A map created read-only stays empty. */
 TEST_F(access, created_rdonly)
 {
 	int map = create_map(sizeof(__u64), SLOTS, BPF_F_RDONLY);
@@ -85,7 +85,7 @@ static void expect_writable(struct __test_metadata *_metadata, int map, int serv
 	EXPECT_EQ(-ENOENT, del(map, 0));
 }
 
-/* A map created for writing only keeps what it has to itself. */
+/* A map created write-only cannot be read. */
 TEST_F(access, created_wronly)
 {
 	int map = create_map(sizeof(__u64), SLOTS, BPF_F_WRONLY);
@@ -94,7 +94,7 @@ TEST_F(access, created_wronly)
 	expect_writable(_metadata, map, self->servers[0]);
 }
 
-/* What is closed to programs is open to processes. */
+/* Flags for programs do not restrict processes. */
 TEST_F(access, created_for_programs)
 {
 	static const __u32 flags[] = { BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG };
@@ -109,7 +109,7 @@ TEST_F(access, created_for_programs)
 	}
 }
 
-/* One pinned map may be opened for reading here and for writing there. */
+/* A pinned map may be opened read-only and write-only at the same time. */
 TEST_F(access, opened_again)
 {
 	LIBBPF_OPTS(bpf_obj_get_opts, rdonly, .file_flags = BPF_F_RDONLY);

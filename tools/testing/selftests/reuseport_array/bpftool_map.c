@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What bpftool says of a map, to root and to others. The bpftool run is the one that
- * the environment names as BPFTOOL, or the first in PATH.
+/* The output of bpftool map for this type, as root and as an unprivileged user. The
+ * bpftool that runs is $BPFTOOL, or the first one in PATH.
  */
 #include <grp.h>
 #include <signal.h>
@@ -17,12 +17,12 @@
 
 FIXTURE(bpftool)
 {
-	char dir[64];		/* a BPF file system, */
-	char pin[96];		/* where the map is */
+	char dir[64];		/* of a BPF file system */
+	char pin[96];		/* of the map */
 	int map;
 	int servers[2];		/* in slots 1 and 5 */
-	int status;		/* of the last run, */
-	char out[1 << 18];	/* and what it printed, errors included */
+	int status;		/* of the last run */
+	char out[1 << 18];	/* its stdout and stderr */
 };
 
 FIXTURE_VARIANT(bpftool)
@@ -42,7 +42,7 @@ static void mount_bpffs(struct _test_data_bpftool *self, struct __test_metadata 
 	snprintf(self->pin, sizeof(self->pin), "%s/sockets", self->dir);
 }
 
-/* Put the map where bpftool finds it, for everybody. */
+/* Pin the map at a path that every user can read. */
 static void pin_map(struct _test_data_bpftool *self, struct __test_metadata *_metadata, int map)
 {
 	unlink(self->pin);
@@ -71,7 +71,7 @@ FIXTURE_TEARDOWN(bpftool)
 	rmdir(self->dir);
 }
 
-/* Run "bpftool @before @after", with the map between the two. */
+/* Run "bpftool @before pinned MAP @after". */
 static void run(struct _test_data_bpftool *self, struct __test_metadata *_metadata, uid_t uid,
 		const char *before, const char *after)
 {
@@ -126,7 +126,7 @@ struct line {
 	char rest[128];
 };
 
-/* Read the line at @text; no if it is not one of a slot. */
+/* Parse the line at @text. Returns false if it is not the line of a slot. */
 static bool read_line(const char *text, struct line *line)
 {
 	char copy[256];
@@ -172,7 +172,7 @@ static int count(const char *text, const char *what)
 	return n;
 }
 
-/* A slot's number as bpftool takes keys, and, in JSON, gives them: byte by byte. */
+/* A slot's index as a key of bpftool, byte by byte, on the command line and in JSON. */
 static const char *key_of(__u32 slot)
 {
 	const __u8 *byte = (const __u8 *)&slot;
@@ -199,7 +199,7 @@ static const char *address_of(const struct kind *kind)
 	return kind->dual ? "[::]:4433" : "[::1]:4433";
 }
 
-/* A line per socket, in order, and one per run of empty slots. */
+/* One line per socket, in order, and one per range of empty slots. */
 TEST_F(bpftool, dump)
 {
 	bool tcp = variant->kind.type == SOCK_STREAM;
@@ -229,7 +229,7 @@ TEST_F(bpftool, dump)
 	EXPECT_GE(80, longest_line(self->out));
 }
 
-/* The same for scripts: what was there before, then what is new. */
+/* JSON has the fields that all maps have, then those of this type. */
 TEST_F(bpftool, dump_json)
 {
 	const char *address = variant->kind.dual ? "::" : "::1";

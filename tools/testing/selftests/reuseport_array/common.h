@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the tests of BPF_MAP_TYPE_REUSEPORT_SOCKARRAY share.
+/* Common code of the tests of BPF_MAP_TYPE_REUSEPORT_SOCKARRAY.
  *
  * A *server* is a socket of the SO_REUSEPORT group of its port, a *client* a
  * socket that sends one number to such a port. Every fixture gives its tests a
@@ -54,7 +54,7 @@ struct kind {
 	ADD_TCP_KINDS(fixture);						\
 	ADD_UDP_KINDS(fixture)
 
-/* Wait for something that happens by itself, but soon. */
+/* Wait until an asynchronous event has happened. */
 #define EVENTUALLY(condition) ({					\
 	int __tries = PATIENCE_MS;					\
 									\
@@ -90,7 +90,7 @@ static inline void enter_netns(struct __test_metadata *_metadata)
 	close(fd);
 }
 
-/* The map; where nothing else is said, its values have 8 bytes. */
+/* Maps; values have 8 bytes unless stated otherwise. */
 
 static inline int create_map(__u32 value_size, __u32 entries, __u32 flags)
 {
@@ -234,7 +234,7 @@ static inline void attach(struct __test_metadata *_metadata, int server,
 	ASSERT_EQ(0, setsockopt(server, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &fd, sizeof(fd)));
 }
 
-/* Clients. Where a server takes both families, they use the one it is not. */
+/* Clients. For a dual-stack server they use IPv4. */
 
 static inline int client_family(const struct kind *kind)
 {
@@ -256,7 +256,7 @@ static inline int disconnect(int fd)
 	return connect(fd, &unspec, sizeof(unspec)) ? -errno : 0;
 }
 
-/* Send @number from a new client, whose fd is returned, or what went wrong. */
+/* Send @number from a new client. Returns its fd or a negative error. */
 static inline int send_from(int family, int type, __u16 port, __u32 number)
 {
 	int fd = socket(family, type | SOCK_CLOEXEC, 0);
@@ -275,7 +275,7 @@ static inline int send_from(int family, int type, __u16 port, __u32 number)
 	return fd;
 }
 
-/* A number arrives at exactly one of @servers: which? */
+/* Receive a number at exactly one of @servers. Returns its index. */
 static inline int receive(struct __test_metadata *_metadata, const struct kind *kind,
 			  const int *servers, int n, __u32 *number)
 {
@@ -300,7 +300,7 @@ static inline int receive(struct __test_metadata *_metadata, const struct kind *
 	return who;
 }
 
-/* A number sent to @port arrives at @servers[@who] and nowhere else. */
+/* A number sent to PORT arrives at @servers[@who] and at no other one. */
 static inline void expect_at(struct __test_metadata *_metadata, const struct kind *kind,
 			     const int *servers, int n, int who, __u32 sent)
 {
@@ -313,7 +313,7 @@ static inline void expect_at(struct __test_metadata *_metadata, const struct kin
 	close(client);
 }
 
-/* A number sent to @port is turned away: the client gets to know. */
+/* A number sent to PORT is rejected, and the client gets an error. */
 static inline void expect_refused(struct __test_metadata *_metadata, const struct kind *kind,
 				  __u32 number)
 {

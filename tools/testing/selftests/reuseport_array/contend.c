@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Many calls at once for the same two slots and the same two sockets. The program stress
- * does all there is; this one does little, all of it where threads meet.
+/* Many concurrent calls for the same two slots and the same two sockets. The program
+ * stress covers all operations; this one has few, with as much contention as possible.
  */
 #include <pthread.h>
 
@@ -39,7 +39,7 @@ struct worker {
 	FIXTURE_DATA(contend) *self;
 	const struct kind *kind;
 	int map;
-	bool leaving;	/* somebody takes the sockets out of their groups meanwhile */
+	bool leaving;	/* another thread takes the sockets out of their groups */
 	void *(*work)(void *worker);
 	const char *failed;
 	pthread_t thread;
@@ -64,7 +64,7 @@ static void expect(struct worker *worker, bool good, const char *what)
 		worker->failed = what;
 }
 
-/* Fill a slot, replace what is in it, empty it; somebody else may have the socket. */
+/* Fill a slot, replace its socket, empty it; another slot may hold the socket. */
 static void *change(void *argument)
 {
 	struct worker *worker = argument;
@@ -100,7 +100,7 @@ static void *look(void *argument)
 	return NULL;
 }
 
-/* Sockets that two maps want are in one of them, and readers see them or nothing. */
+/* A socket that is added to two maps at once is in one; readers see it or an empty slot. */
 TEST_F(contend, two_maps_want_the_same_sockets)
 {
 	struct worker workers[] = {
@@ -119,7 +119,7 @@ TEST_F(contend, two_maps_want_the_same_sockets)
 	EXPECT_GE(1, held[0]);
 	EXPECT_GE(1, held[1]);
 
-	/* Whoever is in no slot is free, whoever is in one is not. */
+	/* A socket can be added if and only if it is in no slot. */
 	for (int i = 0; i < 2; i++)
 		EXPECT_EQ(held[i] ? -EBUSY : 0,
 			  put(self->maps[0], 1 + i, self->servers[i], BPF_ANY));
@@ -130,7 +130,7 @@ static int leave(const struct kind *kind, int fd)
 	return kind->type == SOCK_STREAM ? shutdown(fd, SHUT_RDWR) : disconnect(fd);
 }
 
-/* A UDP socket's port is one of no choice, or disconnect() would have no effect. */
+/* The kernel chooses the port of UDP sockets, or disconnect() would have no effect. */
 static int join(const struct kind *kind, int fd)
 {
 	struct sockaddr_storage ss;
@@ -139,8 +139,8 @@ static int join(const struct kind *kind, int fd)
 	return kind->type == SOCK_STREAM ? listen(fd, 8) : bind(fd, (struct sockaddr *)&ss, len);
 }
 
-/* Leave the group and come back. Whoever is out of it is in no slot, although somebody may
- * just have found nothing wrong with it.
+/* Leave the group and join again. A socket outside its group is in no slot, even if an
+ * update has just checked it.
  */
 static void *come_and_go(void *argument)
 {
@@ -161,7 +161,7 @@ static void *come_and_go(void *argument)
 	return NULL;
 }
 
-/* A socket that leaves its group while it is put into a slot does not stay behind there. */
+/* A socket that leaves its group during an update does not stay in the slot. */
 TEST_F(contend, sockets_leave_while_they_are_put)
 {
 	struct worker workers[] = {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The kernel counts the filled slots of a map. Programs can ask for the number, and so
- * can processes through them; freeing a map relies on it.
+/* The kernel counts the filled slots of a map. Programs can read the counter, and freeing
+ * a map relies on it.
  */
 #include <sys/epoll.h>
 
@@ -29,7 +29,7 @@ FIXTURE_SETUP(count)
 	int i;
 
 	enter_netns(_metadata);
-	/* a kernel without the map fails, whatever else it lacks */
+	/* fail without the map, before anything is skipped */
 	close(new_map(_metadata));
 	if (access("/sys/kernel/btf/vmlinux", R_OK))
 		SKIP(return, "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF): no way to ask");
@@ -47,7 +47,7 @@ FIXTURE_TEARDOWN(count)
 	count__destroy(self->skel);
 }
 
-/* So many slots of the two maps are filled. */
+/* Expect these numbers of filled slots in the two maps. */
 static void expect_filled(struct __test_metadata *_metadata, struct count *skel, int in_sockets,
 			  int in_others)
 {
@@ -66,7 +66,7 @@ static void expect_filled(struct __test_metadata *_metadata, struct count *skel,
 #define EXPECT_FILLED(in_sockets, in_others) \
 	expect_filled(_metadata, self->skel, in_sockets, in_others)
 
-/* Each slot that is filled counts, and each that is emptied. */
+/* Filling and emptying a slot changes the counter. */
 TEST_F(count, update_and_delete)
 {
 	int i;
@@ -88,7 +88,7 @@ TEST_F(count, update_and_delete)
 
 #define MAPS_DEBUG	"/sys/fs/bpf/maps.debug"
 
-/* What the kernel's own list of maps says of one: its cur_entries, or -1. */
+/* cur_entries of a map in the kernel's map iterator, or -1. */
 static long long listed_entries(struct __test_metadata *_metadata, int map)
 {
 	struct bpf_map_info info = {};
@@ -107,7 +107,7 @@ static long long listed_entries(struct __test_metadata *_metadata, int map)
 	return entries;
 }
 
-/* Without a program of one's own the count is read in bpffs. */
+/* The counter can be read in bpffs. */
 TEST_F(count, maps_debug)
 {
 	if (access(MAPS_DEBUG, R_OK))
@@ -122,7 +122,7 @@ TEST_F(count, maps_debug)
 	EXPECT_EQ(1, listed_entries(_metadata, self->sockets));
 }
 
-/* A slot whose socket is replaced stays filled, and so does it when the old one leaves. */
+/* Replacing a socket does not change the counter, nor does closing the old one. */
 TEST_F(count, replace)
 {
 	ASSERT_EQ(0, put(self->sockets, 0, self->servers[0], BPF_ANY));
@@ -141,7 +141,7 @@ TEST_F(count, replace)
 	EXPECT_FILLED(0, 0);
 }
 
-/* What is refused does not count. */
+/* A call that fails does not change the counter. */
 TEST_F(count, refused)
 {
 	int no_socket = epoll_create1(EPOLL_CLOEXEC);
@@ -159,7 +159,7 @@ TEST_F(count, refused)
 	EXPECT_FILLED(1, 0);
 }
 
-/* A socket that leaves its group leaves the count, once. */
+/* A socket that leaves its group is subtracted once. */
 TEST_F(count, leave)
 {
 	int i;
@@ -183,7 +183,7 @@ TEST_F(count, leave)
 	EXPECT_FILLED(0, 0);
 }
 
-/* The map that a socket leaves is the one it is in, not the one it was in. */
+/* A socket is subtracted from the map it is in, not from an earlier one. */
 TEST_F(count, moved)
 {
 	int fd = self->servers[0];
@@ -203,7 +203,7 @@ TEST_F(count, moved)
 	EXPECT_FILLED(0, 0);
 }
 
-/* A batch counts what it has done, also where it ends early. */
+/* A batch counts its completed elements, also after an error. */
 TEST_F(count, batch)
 {
 	__u32 keys[SERVERS], done, i;
@@ -221,14 +221,14 @@ TEST_F(count, batch)
 	ASSERT_EQ(-EBUSY, bpf_map_update_batch(self->others, keys, values, &done, NULL));
 	EXPECT_FILLED(SERVERS, 0);
 
-	/* the same key twice: the second time there is nothing left to count */
+	/* the same key twice: the second one is empty and not counted */
 	keys[50] = 3;
 	done = SERVERS;
 	ASSERT_EQ(-ENOENT, bpf_map_delete_batch(self->sockets, keys, &done, NULL));
 	ASSERT_EQ(50, done);
 	EXPECT_FILLED(SERVERS - 50, 0);
 
-	/* the 50 that are free go into the other map */
+	/* the 50 that are in no slot go into the other map */
 	done = SERVERS;
 	ASSERT_EQ(-EBUSY, bpf_map_update_batch(self->others, keys, values, &done, NULL));
 	ASSERT_EQ(50, done);
@@ -250,7 +250,7 @@ static void run_on(struct __test_metadata *_metadata, int cpu)
 	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one_cpu), &one_cpu));
 }
 
-/* Who fills a slot and who empties it need not run on the same CPU. */
+/* A slot may be filled on one CPU and emptied on another. */
 TEST_F(count, every_cpu)
 {
 	int cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -271,7 +271,7 @@ TEST_F(count, every_cpu)
 	}
 }
 
-/* The map that was freed with sockets in it takes nothing from the next they go to. */
+/* Freeing a map does not change the counter of the map its sockets go to next. */
 TEST_F(count, freed)
 {
 	int map = new_map(_metadata);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Which maps can be created, and by whom. */
+/* Which maps can be created, and the capability that it requires. */
 #include <linux/capability.h>
 #include <sys/syscall.h>
 
@@ -65,7 +65,7 @@ TEST(sizes)
 		}
 }
 
-/* Flags of access and of the NUMA node are known, in any sensible combination. */
+/* Flags for access and the NUMA node are supported, in all valid combinations. */
 TEST(known_flags)
 {
 	static const __u32 known[] = {
@@ -83,12 +83,12 @@ TEST(known_flags)
 	}
 }
 
-/* Every flag that belongs to other types of map, or to none, is refused. */
+/* All other flags, including unknown ones, are invalid. */
 TEST(unknown_flags)
 {
 	__u32 known = BPF_F_RDONLY | BPF_F_WRONLY | BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG |
 		      BPF_F_NUMA_NODE;
-	/* says that map_token_fd is there to be read */
+	/* makes the kernel read map_token_fd */
 	__u32 not_of_the_type = BPF_F_TOKEN_FD;
 	__u32 bit;
 
@@ -101,7 +101,7 @@ TEST(unknown_flags)
 	}
 }
 
-/* A map that is for reading only and for writing only is for nothing. */
+/* Read-only and write-only exclude each other. */
 TEST(contradictory_flags)
 {
 	EXPECT_EQ(0, create(4, 8, SLOTS, 0));
@@ -109,7 +109,7 @@ TEST(contradictory_flags)
 	EXPECT_EQ(-EINVAL, create(4, 8, SLOTS, BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG));
 }
 
-/* map_extra, which some types use, is not for this one. */
+/* This type does not use map_extra. */
 TEST(map_extra)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts);
@@ -119,7 +119,7 @@ TEST(map_extra)
 	EXPECT_EQ(-EINVAL, create_type(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, 4, 8, SLOTS, &opts));
 }
 
-/* The map lies on the NUMA node asked for, if there is one of that number. */
+/* The map is allocated on the requested NUMA node, which must exist. */
 TEST(numa_node)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NUMA_NODE);
@@ -129,7 +129,7 @@ TEST(numa_node)
 	EXPECT_EQ(-EINVAL, create_type(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, 4, 8, SLOTS, &opts));
 }
 
-/* The kernel says of a map what it was created with. */
+/* The kernel reports the attributes of a map. */
 TEST(info)
 {
 	struct bpf_map_info info = {};
@@ -145,7 +145,7 @@ TEST(info)
 	EXPECT_EQ(BPF_F_RDONLY_PROG, info.map_flags);
 }
 
-/* What the kernel says a map takes, in bytes. */
+/* The memory usage of a map in bytes, as reported by the kernel. */
 static long memory_of(int map)
 {
 	char path[64], line[128];
@@ -164,7 +164,7 @@ static long memory_of(int map)
 	return bytes;
 }
 
-/* A map accounts for all its slots. */
+/* The memory usage includes all slots. */
 TEST(memory)
 {
 	const __u32 entries = 100000;
@@ -174,13 +174,13 @@ TEST(memory)
 	ASSERT_LE(0, small);
 	ASSERT_LE(0, large);
 	EXPECT_LT(0, memory_of(small));
-	/* Linux 6.1 has no way for a map to tell. */
+	/* Linux 6.1 does not ask the map type. */
 	if (memory_of(small) % sysconf(_SC_PAGESIZE) == 0)
 		SKIP(return, "this kernel guesses, in pages, from the size of an element");
 	EXPECT_EQ(entries * sizeof(void *), memory_of(large) - memory_of(small));
 }
 
-/* A map larger than all memory there is cannot be created. */
+/* A map larger than the machine's memory: ENOMEM. */
 TEST(no_memory)
 {
 	__u64 memory = (__u64)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
@@ -192,7 +192,7 @@ TEST(no_memory)
 	EXPECT_EQ(-ENOMEM, create(4, 8, UINT32_MAX, 0));
 }
 
-/* Make @effective, of the capabilities this process may have, all it has. */
+/* Reduce the effective capabilities of this process to @effective. */
 static int set_capabilities(__u64 effective)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -206,7 +206,7 @@ static int set_capabilities(__u64 effective)
 	return syscall(SYS_capset, &header, data) ? -errno : 0;
 }
 
-/* It takes CAP_BPF, and that alone, even where other maps are free for all. */
+/* CAP_BPF is required and sufficient, even if unprivileged users may create other maps. */
 TEST(needs_cap_bpf)
 {
 	int sysctl = open("/proc/sys/kernel/unprivileged_bpf_disabled", O_RDWR | O_CLOEXEC);
@@ -214,7 +214,7 @@ TEST(needs_cap_bpf)
 	char before;
 
 	ASSERT_EQ(1, pread(sysctl, &before, 1, 0));
-	/* once it is 1 there is no way back */
+	/* once it is 1 it cannot be changed */
 	free_for_all = pwrite(sysctl, "0", 1, 0) == 1;
 
 	ASSERT_EQ(0, set_capabilities(0));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The examples of Documentation/bpf/map_reuseport_sockarray.rst, word for word, at work. */
+/* Run the examples of Documentation/bpf/map_reuseport_sockarray.rst. */
 #include "common.h"
 
 #include "examples/batch.c"
@@ -11,7 +11,7 @@
 #define WORKERS		4
 #define LONG_HEADER	0x80
 
-/* What a client sends begins with a byte of flags and the first of a connection id. */
+/* A datagram starts with a byte of flags and the first byte of a connection id. */
 static __u32 datagram(__u8 flags, __u8 id)
 {
 	__u8 bytes[sizeof(__u32)] = { flags, id, 0xca, 0xfe };
@@ -88,7 +88,7 @@ TEST_F(example_udp, no_such_connection)
 	expect_at(_metadata, &variant->kind, self->workers, 1, 0, datagram(0, 0));
 }
 
-/* Two workers cannot have one slot, and the one refused leaves nothing behind. */
+/* A second worker for a slot gets an error, and nothing changes. */
 TEST_F(example_udp, slot_taken)
 {
 	struct sockaddr_storage ss;
@@ -98,7 +98,7 @@ TEST_F(example_udp, slot_taken)
 	expect_at(_metadata, &variant->kind, self->workers, WORKERS, 2, datagram(0, 2));
 }
 
-/* A program given too early makes a group of its own, with which bind() fails. */
+/* A program attached before bind() creates a separate group, so that bind() fails. */
 TEST_F(example_udp, program_before_bind)
 {
 	int fd = open_socket(_metadata, &variant->kind);
@@ -161,7 +161,7 @@ TEST_F(example_tcp, spread)
 		EXPECT_LT(0, hits[i]);
 }
 
-/* As long as there is one worker, no connection is turned away or forgotten. */
+/* While one worker is left, all connections succeed, waiting ones included. */
 TEST_F(example_tcp, workers_that_leave)
 {
 	int last = WORKERS - 1, clients[8], i;
@@ -206,7 +206,7 @@ FIXTURE_TEARDOWN(example_restart)
 	example_restart__destroy(self->skel);
 }
 
-/* From one generation to the next, which has more or fewer sockets. */
+/* Restart twice, with more and with fewer sockets than before. */
 TEST_F(example_restart, three_generations)
 {
 	static const __u32 sizes[] = { 2, WORKERS, 1 };
@@ -218,7 +218,7 @@ TEST_F(example_restart, three_generations)
 			servers[i] = new_server(_metadata, &variant->kind);
 		if (!g)
 			attach(_metadata, servers[0], self->skel->progs.select_current);
-		/* the predecessor's sockets are still open, and to get nothing */
+		/* the old process's sockets are still open, but get nothing */
 		servers[sizes[g]] = old;
 		map = take_over(self->current, servers, sizes[g]);
 		ASSERT_LE(0, map);
@@ -241,7 +241,7 @@ TEST_F(example_restart, three_generations)
 	}
 }
 
-/* A generation that cannot take over changes nothing. */
+/* A take-over that fails changes nothing. */
 TEST_F(example_restart, failed)
 {
 	int server = new_server(_metadata, &variant->kind);
@@ -254,7 +254,7 @@ TEST_F(example_restart, failed)
 	EXPECT_TRUE(nothing_arrived(again, 1));
 }
 
-/* An inner map has to be like the others, but for the number of its slots. */
+/* Inner maps may differ in max_entries only. */
 TEST_F(example_restart, other_value_size)
 {
 	int narrow = create_map(sizeof(__u32), WORKERS, 0);
@@ -302,7 +302,7 @@ static void remember(__u32 slot, __u64 cookie)
 		seen[slot] = cookie;
 }
 
-/* All that is put in comes out, each socket in its slot. */
+/* A batch lookup returns each socket in the slot it was put into. */
 TEST_F(example_batch, fill_and_read)
 {
 	int i;
@@ -314,7 +314,7 @@ TEST_F(example_batch, fill_and_read)
 		EXPECT_EQ(cookie_of(self->servers[i]), seen[i]);
 }
 
-/* What precedes a socket that is refused is in the map. */
+/* Sockets before an invalid one are in the map. */
 TEST_F(example_batch, fill_stops)
 {
 	int bad = AT_ONCE + 5;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Allocations that fail, a process that is killed at work, a memory cgroup that is full. */
+/* Failing allocations, a process killed during a call, a full memory cgroup. */
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -10,7 +10,7 @@
 #define DEBUGFS		"/sys/kernel/debug/"
 #define KMEMLEAK	DEBUGFS "kmemleak"
 
-/* What the kernel is asked to fail, beyond what it fails by itself, and back again. */
+/* Select the allocations that fail, and restore the defaults. */
 static const struct {
 	const char *path, *all, *usual;
 } knobs[] = {
@@ -22,8 +22,8 @@ static const struct {
 	{ DEBUGFS "fail_page_alloc/verbose", "0", "2" },
 };
 
-/* A call, which returns 0 or -errno, what is true after it, and how to take back one that
- * worked.
+/* A call, which returns 0 or -errno, a check of the state after it, and a function that
+ * undoes a successful one.
  */
 struct trial {
 	struct __test_metadata *meta;
@@ -85,7 +85,7 @@ static void set_nth(struct __test_metadata *_metadata, int fd, int nth)
 	ASSERT_EQ(strlen(text), pwrite(fd, text, strlen(text), 0));
 }
 
-/* Was there an nth allocation? Then it was made to fail. */
+/* Returns true if there was an nth allocation, which then failed. */
 static bool was_reached(struct __test_metadata *_metadata, int fd)
 {
 	char text[16] = {};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A server hands over to its successor: one update of an outer map, under traffic. */
+/* Switch between server instances by one update of an outer map, under traffic. */
 #include <pthread.h>
 
 #include "common.h"
@@ -9,11 +9,11 @@
 #define SERVERS		2
 #define BURST		20
 
-/* What the test and the thread that sends tell each other. */
+/* Shared by the test and the sending thread. */
 struct traffic {
 	const struct kind *kind;
-	__u32 current;	/* the generation that takes over, or has */
-	__u32 allowed;	/* packets that may be sent */
+	__u32 current;	/* the current generation, or the next one */
+	__u32 allowed;	/* number of packets to send */
 	__u32 sent;
 	__u32 failed;
 };
@@ -28,7 +28,7 @@ static void write_once(__u32 *p, __u32 value)
 	__atomic_store_n(p, value, __ATOMIC_SEQ_CST);
 }
 
-/* Each packet carries the generation that is current, or was a moment ago. */
+/* Each packet contains the generation that was current when it was sent. */
 static void *send_bursts(void *arg)
 {
 	struct traffic *traffic = arg;
@@ -93,7 +93,7 @@ static struct generation new_generation(struct __test_metadata *_metadata,
 	return generation;
 }
 
-/* Take all that has arrived at generation @number: nothing that is not for it. */
+/* Receive all packets of generation @number and check that they are for it. */
 static __u32 drain(struct __test_metadata *_metadata, const struct kind *kind,
 		   const struct generation *generation, __u32 number)
 {
@@ -103,7 +103,7 @@ static __u32 drain(struct __test_metadata *_metadata, const struct kind *kind,
 	for (i = 0; i < SERVERS; i++) {
 		while (!nothing_arrived(&generation->servers[i], 1)) {
 			receive(_metadata, kind, &generation->servers[i], 1, &current);
-			/* between reading the number and sending it there was a change */
+			/* the generation has changed between reading and sending it */
 			EXPECT_LE(current, number);
 			EXPECT_LE(number, current + 1);
 			count++;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Each way a socket leaves its slot, and what does not make it leave. */
+/* Each way a socket leaves its slot, and operations after which it stays. */
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -77,7 +77,7 @@ TEST_F(leave, close)
 	expect_left(_metadata, &self->slots, &variant->kind);
 }
 
-/* Of several names of a socket the last one counts. */
+/* With several fds of a socket, close() of the last one counts. */
 TEST_F(leave, close_of_a_duplicate)
 {
 	int again = dup(self->slots.leaver);
@@ -140,7 +140,7 @@ TEST_F(leave, kill)
 	expect_left(_metadata, &self->slots, &variant->kind);
 }
 
-/* A socket that is on its way through a unix socket is still open. */
+/* A socket in flight in a unix socket is still open. */
 TEST_F(leave, close_of_a_passed_socket)
 {
 	char space[CMSG_SPACE(sizeof(int))] = {};
@@ -163,7 +163,7 @@ TEST_F(leave, close_of_a_passed_socket)
 
 	close(self->slots.leaver);
 	EXPECT_FALSE(is_empty(self->slots.map, 0));
-	/* nobody will receive it any more */
+	/* it cannot be received any more */
 	close(pair[0]);
 	close(pair[1]);
 	expect_left(_metadata, &self->slots, &variant->kind);
@@ -212,7 +212,7 @@ static void do_nothing(int signal)
 {
 }
 
-/* A thread that waits in accept() or recv() holds the socket, whoever closes the fd. */
+/* A thread that waits in accept() or recv() holds the socket after its fd is closed. */
 TEST_F(leave, close_under_a_waiting_thread)
 {
 	struct sigaction wake = { .sa_handler = do_nothing };
@@ -233,7 +233,7 @@ TEST_F(leave, close_under_a_waiting_thread)
 	expect_left(_metadata, &self->slots, &variant->kind);
 }
 
-/* A socket that was deleted from the map, then closed, leaves others alone. */
+/* Closing a socket that was deleted from the map does not affect others. */
 TEST_F(leave, close_after_delete)
 {
 	int successor = new_server(_metadata, &variant->kind);
@@ -254,8 +254,8 @@ static __u32 drops(int fd)
 	return memory[SK_MEMINFO_DROPS];
 }
 
-/* What ss -K does. Return 0 or a negative error. The kernel looks for the socket by its
- * address: it must be the only one there.
+/* Destroy a socket like ss -K. Returns 0 or a negative error. The kernel looks for the
+ * socket by its address, so it must be the only one there.
  */
 static int destroy(struct __test_metadata *_metadata, const struct kind *kind, int fd)
 {
@@ -285,7 +285,7 @@ static int destroy(struct __test_metadata *_metadata, const struct kind *kind, i
 		memcpy(id->idiag_src, &((struct sockaddr_in *)&ss)->sin_addr, 4);
 	else
 		memcpy(id->idiag_src, &((struct sockaddr_in6 *)&ss)->sin6_addr, 16);
-	/* at the same place for both families */
+	/* at the same offset for both families */
 	id->idiag_sport = ((struct sockaddr_in *)&ss)->sin_port;
 	id->idiag_cookie[0] = cookie;
 	id->idiag_cookie[1] = cookie >> 32;
@@ -334,7 +334,7 @@ TEST_F(listener, shutdown_of_both)
 	expect_left(_metadata, &self->slots, &variant->kind);
 }
 
-/* A listener writes nothing, so it goes on when it is shut down for writing. */
+/* A listener that is shut down for writing stays: it still listens. */
 TEST_F(listener, shutdown_of_writing)
 {
 	ASSERT_EQ(0, shutdown(self->slots.leaver, SHUT_WR));
@@ -349,7 +349,7 @@ TEST_F(listener, disconnect)
 	expect_left(_metadata, &self->slots, &variant->kind);
 }
 
-/* A listener that somebody else ends is gone from its slot, though its fd is open. */
+/* A listener destroyed through sock_diag leaves its slot although its fd is open. */
 TEST_F(listener, destroyed)
 {
 	close(self->slots.neighbour);
@@ -358,7 +358,7 @@ TEST_F(listener, destroyed)
 	EXPECT_EQ(-EINVAL, put(self->slots.map, 2, self->slots.leaver, BPF_ANY));
 }
 
-/* A listener that is back does not get its slot back, but can be added again. */
+/* A listener that listens again is not back in its slot, but can be added. */
 TEST_F(listener, listen_again)
 {
 	ASSERT_EQ(0, shutdown(self->slots.leaver, SHUT_RDWR));
@@ -397,8 +397,8 @@ TEST_F(listener, accept)
 	EXPECT_TRUE(holds(self->slots.map, 0, self->slots.leaver));
 }
 
-/* A connection that the kernel gives up while it makes the child takes nothing from the
- * listener: here the child cannot pay for the listener's filter.
+/* If the kernel cannot create a connection's socket, the listener keeps its slot and its
+ * group. Here the memory limit is too low for a copy of the listener's filter.
  */
 TEST_F(listener, child_that_fails)
 {
@@ -419,7 +419,7 @@ TEST_F(listener, child_that_fails)
 	EXPECT_TRUE(holds(self->slots.map, 0, self->slots.leaver));
 	EXPECT_EQ(-EBUSY, put(self->slots.map, 1, self->slots.leaver, BPF_ANY));
 
-	/* The client repeats its data, which makes a child after all. */
+	/* The client retransmits its data, and then the socket can be created. */
 	ASSERT_EQ(0, write_file(optmem_max, "131072"));
 	ASSERT_LE(0, accept(self->slots.leaver, NULL, NULL));
 }
@@ -441,7 +441,7 @@ TEST_F(listener, close_before_child)
 	EXPECT_TRUE(is_empty(self->slots.map, 0));
 }
 
-/* A listener with connections nobody accepted leaves all the same. */
+/* A listener with connections waiting to be accepted leaves as well. */
 TEST_F(listener, close_with_waiting_connections)
 {
 	int clients[3], i;
@@ -509,7 +509,7 @@ TEST_F(datagram, disconnect)
 	expect_left(_metadata, &self->slots, &variant->kind);
 }
 
-/* What somebody else does to it with ss -K is the same as connect() to AF_UNSPEC. */
+/* Destroying it through sock_diag has the same effect as connect() to AF_UNSPEC. */
 TEST_F(datagram, destroyed)
 {
 	int fd = open_socket(_metadata, &variant->kind);
@@ -525,7 +525,7 @@ TEST_F(datagram, destroyed)
 	EXPECT_TRUE(is_empty(self->slots.map, 2));
 }
 
-/* Nor does a device let it stay, even where it is the only one. */
+/* Binding it to a device makes it leave, even if there is only one device. */
 TEST_F(datagram, bind_to_device)
 {
 	ASSERT_EQ(0, setsockopt(self->slots.leaver, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3));
@@ -533,7 +533,7 @@ TEST_F(datagram, bind_to_device)
 	expect_left(_metadata, &self->slots, &variant->kind);
 }
 
-/* The device is told by its index as well, and need not be another one. */
+/* So does binding by index, even to the device it is bound to already. */
 TEST_F(datagram, bind_to_the_same_device)
 {
 	int fd = open_socket(_metadata, &variant->kind), lo = if_nametoindex("lo");
@@ -547,7 +547,7 @@ TEST_F(datagram, bind_to_the_same_device)
 	expect_left(_metadata, &self->slots, &variant->kind);
 }
 
-/* A socket that did not choose its port loses it, and its slot, by AF_UNSPEC. */
+/* connect() to AF_UNSPEC unbinds a port that the kernel chose, so the socket leaves. */
 TEST_F(datagram, disconnect_from_a_port_of_no_choice)
 {
 	int fd = open_socket(_metadata, &variant->kind);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* How long a map lives, and what becomes of its sockets when it goes. */
+/* The lifetime of a map, and its sockets after it is freed. */
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
@@ -49,7 +49,7 @@ static int put_when_free(int map, __u32 index, int fd)
 	return err;
 }
 
-/* The sockets of a map that is no more can be added to another. */
+/* The sockets of a freed map can be added to another one. */
 TEST_F(lifetime, sockets_outlive_the_map)
 {
 	int i;
@@ -61,7 +61,7 @@ TEST_F(lifetime, sockets_outlive_the_map)
 	}
 }
 
-/* A map that is freed closes no socket. */
+/* Freeing a map closes no socket. */
 TEST_F(lifetime, sockets_serve_without_the_map)
 {
 	int i;
@@ -73,7 +73,7 @@ TEST_F(lifetime, sockets_serve_without_the_map)
 	expect_at(_metadata, &variant->kind, self->servers, 1, 0, 1);
 }
 
-/* Sockets may be closed before, while and after their map is freed. */
+/* Sockets may be closed before, during and after freeing of their map. */
 TEST_F(lifetime, sockets_and_map_go_together)
 {
 	close(self->servers[0]);
@@ -84,7 +84,7 @@ TEST_F(lifetime, sockets_and_map_go_together)
 	EXPECT_TRUE(is_empty(self->other_map, 0));
 }
 
-/* Leave the group of @fd, which may take another socket, and come back to it. */
+/* Leave the group of @fd and join it again, with a new socket if necessary. */
 static int come_back(struct __test_metadata *_metadata, const struct kind *kind, int fd)
 {
 	if (kind->type == SOCK_STREAM) {
@@ -96,7 +96,7 @@ static int come_back(struct __test_metadata *_metadata, const struct kind *kind,
 	return new_server(_metadata, kind);
 }
 
-/* A socket that leaves a map while it is freed has one slot at a time ever after. */
+/* A socket that leaves a map while that is freed can still be in one slot only. */
 TEST_F(lifetime, leave_while_the_map_is_freed)
 {
 	int round, fd = self->servers[0];
@@ -132,13 +132,13 @@ TEST_F(lifetime, program_holds_the_map)
 	expect_at(_metadata, &variant->kind, self->servers, SERVERS, 2, 1);
 	EXPECT_EQ(-EBUSY, put(self->other_map, 0, self->servers[2], BPF_ANY));
 
-	/* with the program goes the map */
+	/* the program releases the map */
 	ASSERT_EQ(0, setsockopt(self->servers[0], SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &none,
 				sizeof(none)));
 	EXPECT_EQ(0, put_when_free(self->other_map, 0, self->servers[2]));
 }
 
-/* The map of a process that was killed is freed, sockets of others or not. */
+/* The map of a killed process is freed, even with sockets of others in it. */
 TEST_F(lifetime, kill)
 {
 	int status, ready[2];
@@ -182,7 +182,7 @@ TEST_F(lifetime, large_map)
 	EXPECT_EQ(0, put_when_free(self->map, 0, self->servers[0]));
 }
 
-/* A map of a NUMA node is a map like any other. */
+/* A map with a NUMA node can be used and freed. */
 TEST_F(lifetime, map_on_a_node)
 {
 	int map = create_map(sizeof(__u64), SLOTS, BPF_F_NUMA_NODE);
@@ -195,7 +195,7 @@ TEST_F(lifetime, map_on_a_node)
 	EXPECT_EQ(0, put_when_free(self->map, 0, self->servers[0]));
 }
 
-/* An inner map that was taken out of its outer map is freed when its fd is closed. */
+/* An inner map removed from its outer map is freed when its fd is closed. */
 TEST_F(lifetime, inner_map)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .inner_map_fd = self->map);
@@ -232,7 +232,7 @@ TEST_F(lifetime, pinned)
 	EXPECT_TRUE(is_empty(again, 1));
 	EXPECT_EQ(-EBUSY, put(self->other_map, 0, self->servers[0], BPF_ANY));
 
-	/* without its name it is a map like any other */
+	/* unpinned, it is freed like any other map */
 	ASSERT_EQ(0, unlink(pin));
 	EXPECT_TRUE(holds(again, 0, self->servers[0]));
 	close(again);

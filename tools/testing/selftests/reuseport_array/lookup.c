@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What comes out of the map: cookies, and the order of its keys. */
+/* Lookup of cookies, and the order of keys. */
 #include "common.h"
 
 FIXTURE(lookup)
@@ -45,7 +45,7 @@ TEST_F(lookup, value_is_the_cookie)
 	EXPECT_EQ(cookie_of(other), cookie);
 }
 
-/* A new marker: cookies made on one CPU are made in rising order. */
+/* A new cookie: those created on one CPU are in ascending order. */
 static __u64 tick(struct __test_metadata *_metadata)
 {
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -56,7 +56,7 @@ static __u64 tick(struct __test_metadata *_metadata)
 	return cookie;
 }
 
-/* The first lookup makes the cookie, not socket(), bind() or the update. */
+/* The first lookup creates the cookie, not socket(), bind() or the update. */
 TEST_F(lookup, cookie_is_made_on_first_lookup)
 {
 	__u64 before, first, after, second;
@@ -78,7 +78,7 @@ TEST_F(lookup, cookie_is_made_on_first_lookup)
 	EXPECT_EQ(first, cookie_of(self->server));
 }
 
-/* An empty slot and a slot that does not exist look the same. */
+/* An empty slot and an index outside the map: ENOENT. */
 TEST_F(lookup, nothing_there)
 {
 	__u64 cookie;
@@ -91,7 +91,7 @@ TEST_F(lookup, nothing_there)
 	EXPECT_EQ(-ENOENT, get(self->map, UINT32_MAX, &cookie));
 }
 
-/* There is no room for a cookie in 4 bytes, whatever the slot. */
+/* Values of 4 bytes are too small for a cookie: ENOSPC for each slot. */
 TEST_F(lookup, four_bytes_are_too_few)
 {
 	int map = create_map(sizeof(__u32), SLOTS, 0);
@@ -105,7 +105,7 @@ TEST_F(lookup, four_bytes_are_too_few)
 	EXPECT_EQ(0, cookie);
 }
 
-/* A lookup takes no flags. */
+/* Lookup flags: EINVAL. */
 TEST_F(lookup, flags)
 {
 	__u32 index = 0;
@@ -116,7 +116,7 @@ TEST_F(lookup, flags)
 	EXPECT_EQ(-EINVAL, bpf_map_lookup_elem_flags(self->map, &index, &cookie, BPF_F_LOCK));
 }
 
-/* Lookup and delete in one step is not for this map, and deletes nothing. */
+/* Lookup and delete in one call is not supported, and deletes nothing. */
 TEST_F(lookup, and_delete)
 {
 	__u32 index = 0;
@@ -142,7 +142,7 @@ TEST_F(lookup, keys)
 	EXPECT_EQ(-ENOENT, bpf_map_get_next_key(self->map, &key, &next));
 }
 
-/* From a key that does not exist one starts again at the first. */
+/* After a key that does not exist comes the first one. */
 TEST_F(lookup, keys_past_the_end)
 {
 	static const __u32 past[] = { SLOTS, SLOTS + 1, INT32_MAX, UINT32_MAX };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Listeners that stop with connections waiting, where these go to another listener. */
+/* Listeners that stop while connections wait, which migrate to another listener. */
 #include <netinet/tcp.h>
 
 #include "common.h"
@@ -9,7 +9,7 @@
 
 enum how { CLOSE, SHUTDOWN, DISCONNECT };
 
-/* Connections are migrated because of a sysctl, or of a program's type. */
+/* Migration is enabled by a sysctl or by the program's attach type. */
 FIXTURE(migrate)
 {
 	int listeners[LISTENERS];
@@ -84,7 +84,7 @@ static void stop(struct __test_metadata *_metadata, int fd, enum how how)
 	}
 }
 
-/* The listener leaves its slot at once, its waiting connection goes to a survivor. */
+/* The listener leaves its slot at once; its waiting connection migrates. */
 TEST_F(migrate, waiting_connection)
 {
 	int client = send_from(client_family(&variant->kind), SOCK_STREAM, PORT, 42);
@@ -107,7 +107,7 @@ TEST_F(migrate, waiting_connection)
 	EXPECT_EQ(0, self->skel->bss->result);
 }
 
-/* A connection that is not made yet goes to a survivor when it is. */
+/* A connection in the handshake migrates when the handshake completes. */
 TEST_F(migrate, request)
 {
 	int client = open_socket(_metadata, &(struct kind){ client_family(&variant->kind),
@@ -115,7 +115,7 @@ TEST_F(migrate, request)
 	__u32 number = 43, got = 0;
 	int i, seconds = 30;
 
-	/* a listener that wants to see data first: until then it has a request */
+	/* TCP_DEFER_ACCEPT: until data arrives the listener has a request socket */
 	for (i = 0; i < LISTENERS; i++)
 		ASSERT_EQ(0, setsockopt(self->listeners[i], IPPROTO_TCP, TCP_DEFER_ACCEPT,
 					&seconds, sizeof(seconds)));
@@ -143,7 +143,7 @@ TEST_F(migrate, new_connection)
 	expect_at(_metadata, &variant->kind, self->listeners + 1, LISTENERS - 1, 0, 2);
 }
 
-/* The heir may be missing: then the connection is lost, and nothing else. */
+/* If there is no target, only this connection is lost. */
 TEST_F(migrate, no_heir)
 {
 	int client = send_from(client_family(&variant->kind), SOCK_STREAM, PORT, 44);
@@ -163,7 +163,7 @@ TEST_F(migrate, no_heir)
 	}
 }
 
-/* All listeners of a group may go, one after the other. */
+/* All listeners of a group may stop, one after the other. */
 TEST_F(migrate, down_to_the_last)
 {
 	int i;
@@ -215,7 +215,7 @@ FIXTURE_TEARDOWN(stopped)
 {
 }
 
-/* It cannot be added as long as it does not listen. */
+/* It cannot be added while it does not listen. */
 TEST_F(stopped, update)
 {
 	EXPECT_EQ(-EINVAL, put(self->map, 0, self->listeners[0], BPF_ANY));
@@ -232,7 +232,7 @@ TEST_F(stopped, listen_again)
 	EXPECT_TRUE(holds(self->map, 0, self->listeners[0]));
 }
 
-/* The same for the last of its group, which makes a new one. */
+/* The same for the last listener of its group, which creates a new group. */
 TEST_F(stopped, listen_again_alone)
 {
 	stop(_metadata, self->listeners[1], variant->how);
@@ -244,7 +244,7 @@ TEST_F(stopped, listen_again_alone)
 	EXPECT_TRUE(is_empty(self->map, 0));
 }
 
-/* When it is closed later, whoever has its slot by then keeps it. */
+/* When it is closed later, the socket that is in its slot by then stays. */
 TEST_F(stopped, close)
 {
 	int successor = new_server(_metadata, &variant->kind);
@@ -255,7 +255,7 @@ TEST_F(stopped, close)
 	EXPECT_TRUE(holds(self->map, 1, self->listeners[1]));
 }
 
-/* It changes nothing for it that its group grows: a group begins with room for 128. */
+/* The same after its group has grown, which it does at 128 sockets. */
 TEST_F(stopped, group_that_grows)
 {
 	int i;
@@ -272,7 +272,7 @@ TEST_F(stopped, group_that_grows)
 	EXPECT_TRUE(is_empty(self->map, 0));
 }
 
-/* It is in its old group still when it connects, but it serves nobody. */
+/* After connect() it still is in its group, but cannot be added. */
 TEST_F(stopped, connect)
 {
 	ASSERT_EQ(0, connect_to(self->listeners[0], variant->kind.family, OTHER_PORT));
@@ -281,7 +281,7 @@ TEST_F(stopped, connect)
 	EXPECT_TRUE(holds(self->map, 1, self->listeners[1]));
 }
 
-/* That it once connected is forgotten when it listens again. */
+/* When it listens again after connect(), it can be added. */
 TEST_F(stopped, connect_and_listen_again)
 {
 	ASSERT_EQ(0, connect_to(self->listeners[0], variant->kind.family, OTHER_PORT));

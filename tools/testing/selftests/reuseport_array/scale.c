@@ -19,7 +19,7 @@ ADD_KINDS(scale);
 
 #define MANY		10000
 #define PORTS		100
-#define CROWD		300	/* a group begins with room for 128 */
+#define CROWD		300	/* a group starts with space for 128 */
 
 FIXTURE_SETUP(scale)
 {
@@ -36,7 +36,7 @@ FIXTURE_TEARDOWN(scale)
 	free(self->servers);
 }
 
-/* Ten thousand sockets of a hundred groups: each is where it was put, until it leaves. */
+/* Ten thousand sockets of a hundred groups: each stays in its slot until it leaves. */
 TEST_F(scale, ten_thousand_sockets)
 {
 	int map = create_map(sizeof(__u64), MANY, 0);
@@ -59,7 +59,7 @@ TEST_F(scale, ten_thousand_sockets)
 		ASSERT_EQ(i % 2 ? 0 : -ENOENT, get(map, i, &cookie));
 }
 
-/* A group that grows takes nothing out of the map, and every slot still works. */
+/* After a group has grown, all slots are unchanged and work. */
 TEST_F(scale, group_that_grows)
 {
 	struct steer *skel = steer__open();
@@ -82,7 +82,7 @@ TEST_F(scale, group_that_grows)
 		expect_at(_metadata, &variant->kind, &self->servers[i], 1, 0, i);
 	}
 
-	/* who joined before and after it grew can leave, to the last one */
+	/* sockets that joined before and after can leave */
 	first = 0;
 	last = CROWD - 1;
 	close(self->servers[first]);

@@ -48,7 +48,7 @@ TEST_F(sockmap, ours_second)
 	EXPECT_TRUE(holds(self->sockmap, 1, self->server));
 }
 
-/* Who is taken out of one map stays in the other. */
+/* A socket deleted from one map stays in the other. */
 TEST_F(sockmap, delete)
 {
 	ASSERT_EQ(0, put(self->sockmap, 1, self->server, BPF_ANY));
@@ -71,7 +71,7 @@ TEST_F(sockmap, close)
 	EXPECT_TRUE(is_empty(self->sockmap, 1));
 }
 
-/* A socket that has been in a SOCKMAP once is like any other. */
+/* A socket that was in a SOCKMAP before can be added. */
 TEST_F(sockmap, afterwards)
 {
 	ASSERT_EQ(0, put(self->sockmap, 1, self->server, BPF_ANY));

@@ -62,7 +62,7 @@ TEST_F(steer, to_each_slot)
 	}
 }
 
-/* A replaced socket gets nothing more, its successor gets it all. */
+/* After a replacement all packets go to the new socket. */
 TEST_F(steer, to_a_successor)
 {
 	ASSERT_EQ(0, put(self->map, 0, self->servers[0], BPF_ANY));
@@ -83,7 +83,7 @@ TEST_F(steer, to_a_moved_socket)
 	expect_refused(_metadata, &variant->kind, 2);
 }
 
-/* A UDP socket that is connected to the sender is not for the program to pass over. */
+/* A UDP socket connected to the sender receives whatever the program selects. */
 TEST_F(steer, to_a_connected_socket)
 {
 	const struct kind *kind = &variant->kind;
@@ -106,7 +106,7 @@ TEST_F(steer, to_a_connected_socket)
 	expect_at(_metadata, kind, self->servers, SERVERS, 0, 8);
 }
 
-/* A map whose values have 4 bytes steers as well. */
+/* A map with values of 4 bytes works the same for programs. */
 TEST_F(steer, map_of_four_byte_values)
 {
 	struct steer *skel = load(_metadata, sizeof(__u32));
@@ -120,7 +120,7 @@ TEST_F(steer, map_of_four_byte_values)
 	steer__destroy(skel);
 }
 
-/* A selection that fails says why, and lets nothing arrive. */
+/* A selection that fails returns an error, and nothing arrives. */
 static void expect_error(struct __test_metadata *_metadata, FIXTURE_DATA(steer) *self,
 			 const struct kind *kind, __u32 slot, int err)
 {
@@ -160,7 +160,7 @@ TEST_F(steer, slot_past_the_end)
 	expect_error(_metadata, self, &variant->kind, UINT32_MAX, -ENOENT);
 }
 
-/* A socket of the other protocol: EPROTOTYPE, whatever its port and its family. */
+/* A socket of the other protocol: EPROTOTYPE, for each port and family. */
 TEST_F(steer, other_protocol)
 {
 	struct kind other = variant->kind;
@@ -203,7 +203,7 @@ TEST_F(steer, other_group)
 	EXPECT_TRUE(nothing_arrived(&fd, 1));
 }
 
-/* Sockets of two namespaces may share a map, but get the packets of their own. */
+/* Sockets of two network namespaces may share a map, but not their packets. */
 TEST_F(steer, other_namespace)
 {
 	int stranger;
@@ -225,7 +225,7 @@ TEST_F(steer, other_namespace)
 	EXPECT_TRUE(nothing_arrived(self->servers, SERVERS));
 }
 
-/* A socket taken out of the map goes on serving what its group gives it. */
+/* A socket deleted from the map still gets packets by the group's hash. */
 TEST_F(steer, delete_does_not_close)
 {
 	int none = -1, i;
@@ -239,7 +239,7 @@ TEST_F(steer, delete_does_not_close)
 	expect_at(_metadata, &variant->kind, self->servers, 1, 0, 1);
 }
 
-/* What has arrived at a socket stays there when another takes its slot. */
+/* Packets in the queue of a socket stay there after it is replaced. */
 TEST_F(steer, replaced_keeps_what_has_arrived)
 {
 	__u32 got = 0;
@@ -253,7 +253,7 @@ TEST_F(steer, replaced_keeps_what_has_arrived)
 	EXPECT_EQ(77, got);
 }
 
-/* A dual-stack server gets the packets of its own family as well. */
+/* A dual-stack server also gets IPv6 packets. */
 FIXTURE(dual)
 {
 	int servers[2];
@@ -293,7 +293,7 @@ FIXTURE_TEARDOWN(dual)
 	steer__destroy(self->skel);
 }
 
-/* Clients of both families, one after the other, from the same slot. */
+/* Clients of both families reach the socket in one slot. */
 TEST_F(dual, both_families)
 {
 	self->skel->bss->slot = 1;
@@ -350,7 +350,7 @@ TEST_F(payload, names_the_slot)
 				  SERVERS - 1 - slot, slot);
 }
 
-/* A datagram that names a slot there is not, of whatever number, harms nobody. */
+/* A datagram with an index outside the map is dropped, without an effect on others. */
 TEST_F(payload, names_no_slot)
 {
 	static const __u32 slots[] = {

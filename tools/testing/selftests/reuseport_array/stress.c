@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Everything at once: threads that fill, empty, walk, swap and drop maps, while their
- * sockets are opened, shut down, rebound, passed to processes that die, and served with
- * packets that a program steers.
+/* Stress test: threads fill, empty, iterate, swap and free maps, while the sockets are
+ * opened, shut down, rebound, inherited by processes that die, and receive packets that a
+ * program steers.
  *
  * usage: stress [--seed NUMBER] [--ops NUMBER] [--threads NUMBER]
  *
- * A *server* is an entry of a fixed table, with a socket or without. A thread holds the
- * server that it works with: nobody else can put it into a map, or close it, meanwhile.
- * Anybody may delete it from a map, replace it, or drop its map.
+ * A *server* is an entry of a fixed table, with a socket or without. A thread locks the
+ * server that it works with: no other thread can put it into a map or close it until then.
+ * Any thread may delete it from a map, replace it, or free its map.
  *
  * A *place* is an fd that stands for one map after the other.
  *
- * What is always true:
- *  - A server that is held sits in at most one slot; in none, once it left its group.
- *  - A cookie in a slot is that of an open socket. It may have been closed since, but
- *    then the slot does not say so a second time.
- *  - A packet names the group that it was sent to, and arrives there or nowhere.
- *  - No call fails but with an error that fits.
- * And when all threads rest:
- *  - A server that sits in a slot is busy; one that does not can be put into a map.
+ * Checked at any time:
+ *  - A locked server is in at most one slot, and in none after it has left its group.
+ *  - A cookie in a slot is that of an open socket. The socket may have been closed since,
+ *    but then a second lookup does not return the cookie.
+ *  - A packet names its destination group, and arrives there or nowhere.
+ *  - Calls fail only with errors that the state explains.
+ * Checked while all threads are paused:
+ *  - A server in a slot is busy; a server in no slot can be put into a map.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -46,10 +46,10 @@
 #define SERVERS		96
 #define GROUPS		8
 #define PORT		4433	/* of the first group; the others follow */
-#define STRAY		GROUPS	/* a group of its own, at a port of no choice */
+#define STRAY		GROUPS	/* its own group, at a port that the kernel chose */
 #define CLIENTS		8	/* connections that a thread keeps open */
 #define MAX_THREADS	64
-#define REST		10000	/* operations between two rests */
+#define REST		10000	/* operations between two pauses */
 #define PATIENCE_MS	30000
 
 struct server {
@@ -57,8 +57,8 @@ struct server {
 	atomic_ullong cookie;	/* 0 when there is no socket, and not before it is closed */
 	int fd;
 	int home;		/* its group */
-	int group;		/* the one that it is in: home, STRAY, or -1 */
-	bool bound;		/* in no group, but has its port */
+	int group;		/* the one that it is in now: home, STRAY, or -1 */
+	bool bound;		/* in no group, but still bound to its port */
 	bool left;		/* a group */
 };
 
@@ -83,8 +83,8 @@ struct worker {
 
 static struct server servers[SERVERS];
 static struct worker workers[MAX_THREADS];
-static int places[PLACES + 1];	/* the last one is the program's own and stays */
-static int spare;		/* a map for questions */
+static int places[PLACES + 1];	/* the last one belongs to the program and is not freed */
+static int spare;		/* a map for probing whether sockets are busy */
 static struct stress *skel;
 
 static __u64 seed = 1, total = 100000;
@@ -92,8 +92,8 @@ static unsigned int threads = 4;
 static atomic_bool failed;
 static pthread_barrier_t barrier;
 
-/* A forked process has everybody's sockets until it has closed them: meanwhile nobody
- * else may open or close any.
+/* A forked process has all sockets until it has closed them. No other thread may open or
+ * close one until then.
  */
 static pthread_rwlock_t fds_lock = PTHREAD_RWLOCK_INITIALIZER;
 
@@ -159,7 +159,7 @@ static __u32 pick_index(void)
 	return pick(SLOTS) * STRIDE;
 }
 
-/* One where the program looks for a socket of this kind. */
+/* A slot that the program tries for a socket of this kind. */
 static __u32 pick_index_for(int home)
 {
 	return (pick(SLOTS / FLAVOURS) * FLAVOURS + home % FLAVOURS) * STRIDE;
@@ -175,7 +175,7 @@ static struct server *server_of(__u64 cookie)
 	return NULL;
 }
 
-/* The cookie stood in a slot a moment ago. May it? */
+/* Check a cookie that was just read from a slot. */
 static void check_seen(int map, __u32 index, __u64 cookie)
 {
 	__u64 again;
@@ -184,7 +184,7 @@ static void check_seen(int map, __u32 index, __u64 cookie)
 		fail("slot %u holds cookie %llu, whose socket is closed", index, cookie);
 }
 
-/* How many slots hold a server? Nobody puts it into another one meanwhile. */
+/* Count the slots with a server, which the caller has locked. */
 static void check_held(const struct server *server)
 {
 	int map, slot, found = 0, most = server->group >= 0;
@@ -266,7 +266,7 @@ static void close_server(struct server *server)
 	server->group = -1;
 }
 
-/* Join a group: at home, or at a port that the kernel picks. */
+/* Join a group: the server's own, or one at a port that the kernel chooses. */
 static bool join_group(struct server *server)
 {
 	bool stray = !server->bound && !pick(3);
@@ -275,7 +275,7 @@ static bool join_group(struct server *server)
 
 	if ((!server->bound && bind(server->fd, (struct sockaddr *)&address, len)) ||
 	    (is_tcp(server->home) && listen(server->fd, 8))) {
-		/* one that was in a group before, and is not quite out of it, may not come back */
+		/* a socket that has not completely left its group cannot join again */
 		if (errno != EADDRINUSE || !server->left)
 			fail("joining group %d: %s", server->home, strerror(errno));
 		close_server(server);
@@ -306,7 +306,7 @@ static bool open_server(struct server *server)
 	return join_group(server);
 }
 
-/* Leave the group but stay open. A UDP socket that chose its port stays. */
+/* Leave the group but stay open. A UDP socket bound to an explicit port stays. */
 static void leave_group(struct server *server)
 {
 	struct sockaddr_in6 peer;
@@ -322,14 +322,14 @@ static void leave_group(struct server *server)
 	if (err)
 		fail("leaving group %d: %s", server->group, strerror(errno));
 
-	/* only a port of its choice is kept */
+	/* only an explicit port is kept */
 	server->bound = server->group == server->home;
 	server->left = true;
 	if (is_tcp(server->home) || !server->bound)
 		server->group = -1;
 }
 
-/* Whether the server sits in the slot now. */
+/* Returns whether the server is in the slot now. */
 static bool put_server(const struct server *server, __u64 flags)
 {
 	__u32 index = pick(4) ? pick_index_for(server->home) : pick_index();
@@ -402,7 +402,7 @@ static void do_walk(void)
 	int map = pick_map(), steps = 8, err;
 	bool found = false;
 
-	/* before the first index comes none, and any number that is none will do */
+	/* any invalid index stands for the beginning */
 	while (steps--) {
 		err = bpf_map_get_next_key(map, &index, &next);
 		if (err || next != (index < ENTRIES ? index + 1 : 0)) {

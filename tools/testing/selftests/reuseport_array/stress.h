@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What stress.c and its program agree on. */
+/* Shared by stress.c and its program. */
 #ifndef __REUSEPORT_ARRAY_STRESS_H
 #define __REUSEPORT_ARRAY_STRESS_H
 
-#define PLACES	6	/* maps that come and go */
-#define SLOTS	16	/* of each map, so far apart that freeing it takes a while */
+#define PLACES	6	/* maps that are created and freed */
+#define SLOTS	16	/* of each map, with gaps, so that freeing it takes a while */
 #define STRIDE	601
 #define ENTRIES	(SLOTS * STRIDE)
 #define FLAVOURS 4	/* TCP is 1, IPv6 is 2 */

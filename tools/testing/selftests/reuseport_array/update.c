@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Update and delete: what may go into a slot, and each way of being refused. */
+/* Update and delete: which sockets are accepted, and each error. */
 #include <linux/filter.h>
 #include <sys/epoll.h>
 
@@ -68,7 +68,7 @@ TEST_F(update, any_slot)
 	}
 }
 
-/* BPF_NOEXIST wants the slot empty, BPF_EXIST wants it taken. */
+/* BPF_NOEXIST requires an empty slot, BPF_EXIST a filled one. */
 TEST_F(update, exist_flags)
 {
 	EXPECT_EQ(-ENOENT, store(variant, self->map, 0, self->servers[0], BPF_EXIST));
@@ -78,7 +78,7 @@ TEST_F(update, exist_flags)
 	EXPECT_EQ(0, store(variant, self->map, 0, self->servers[2], BPF_ANY));
 }
 
-/* There are no other flags, neither low nor high. */
+/* Other flags are invalid, in the low and in the high bits. */
 TEST_F(update, unknown_flags)
 {
 	int bit;
@@ -91,7 +91,7 @@ TEST_F(update, unknown_flags)
 	EXPECT_EQ(0, store(variant, self->map, 0, self->servers[0], BPF_NOEXIST));
 }
 
-/* An index past the end is refused. */
+/* An index that is not below max_entries: E2BIG. */
 TEST_F(update, index_past_the_end)
 {
 	static const __u32 past[] = { SLOTS, SLOTS + 1, INT32_MAX, UINT32_MAX };
@@ -103,7 +103,7 @@ TEST_F(update, index_past_the_end)
 	}
 }
 
-/* A socket sits in at most one slot of all maps, and is not moved by an update. */
+/* A socket can be in one slot of all maps only; an update does not move it. */
 TEST_F(update, busy)
 {
 	int fd = self->servers[0];
@@ -117,7 +117,7 @@ TEST_F(update, busy)
 	EXPECT_EQ(-EBUSY, store(variant, self->map, 1, fd, BPF_NOEXIST));
 	EXPECT_EQ(-EBUSY, store(variant, self->other_map, 0, fd, BPF_ANY));
 	EXPECT_EQ(-EBUSY, store(variant, self->other_map, 1, fd, BPF_EXIST));
-	/* all was left as it was */
+	/* nothing has changed */
 	EXPECT_EQ(0, del(self->map, 0));
 	EXPECT_EQ(-ENOENT, del(self->map, 1));
 	EXPECT_EQ(-ENOENT, del(self->other_map, 0));
@@ -143,7 +143,7 @@ TEST_F(update, replaced_is_free)
 	EXPECT_EQ(0, store(variant, self->other_map, 0, self->servers[0], BPF_NOEXIST));
 }
 
-/* A socket that was replaced does not take its successor along when it closes. */
+/* Closing a replaced socket does not remove the new one. */
 TEST_F(update, replaced_has_no_slot)
 {
 	ASSERT_EQ(0, store(variant, self->map, 0, self->servers[0], BPF_ANY));
@@ -175,7 +175,7 @@ TEST_F(update, no_reuseport)
 	EXPECT_EQ(-EINVAL, store(variant, self->map, 0, fd, BPF_ANY));
 }
 
-/* SO_REUSEPORT that comes when the socket is in use comes too late. */
+/* SO_REUSEPORT must be set before the socket is bound. */
 TEST_F(update, late_reuseport)
 {
 	int fd = open_socket(_metadata, &variant->kind);
@@ -186,7 +186,7 @@ TEST_F(update, late_reuseport)
 	EXPECT_EQ(-EINVAL, store(variant, self->map, 0, fd, BPF_ANY));
 }
 
-/* A socket that packets cannot find yet is refused, until they can. */
+/* A socket cannot be added before it is bound and, with TCP, listens. */
 TEST_F(update, not_in_use_yet)
 {
 	int fd = open_socket(_metadata, &variant->kind);
@@ -210,7 +210,7 @@ static void attach_filter(struct __test_metadata *_metadata, int fd)
 				sizeof(filter)));
 }
 
-/* A program gives an unbound socket its group early, but packets find it no more. */
+/* An attached program creates a group for an unbound socket, which still is invalid. */
 TEST_F(update, group_without_port)
 {
 	int fd = open_socket(_metadata, &variant->kind);
@@ -220,7 +220,7 @@ TEST_F(update, group_without_port)
 	EXPECT_EQ(-EINVAL, store(variant, self->map, 0, fd, BPF_ANY));
 }
 
-/* Where several things are wrong, the first one in the table's order is told. */
+/* If several errors apply, the first one in the documentation's table is returned. */
 TEST_F(update, order_of_errors)
 {
 	int closed = dup(self->servers[0]);
@@ -261,7 +261,7 @@ TEST_F(update, order_of_errors)
 	EXPECT_EQ(-EBUSY, store(variant, self->map, taken, busy, BPF_EXIST));
 }
 
-/* What is not a socket of this process. */
+/* Values that are not a socket of this process. */
 FIXTURE(value)
 {
 	int map;
@@ -310,7 +310,7 @@ TEST_F(value, not_open)
 	EXPECT_EQ(-EBADF, store_fd(variant, self->map, INT32_MAX));
 }
 
-/* A negative fd is no file in 4 bytes, and no fd in 8. */
+/* A negative fd: EBADF with values of 4 bytes, EINVAL with 8. */
 TEST_F(value, negative)
 {
 	int err = variant->value_size == sizeof(__u64) ? -EINVAL : -EBADF;
@@ -335,7 +335,7 @@ TEST_F(value, not_a_socket)
 	EXPECT_EQ(-ENOTSOCK, store_fd(variant, self->map, self->map));
 }
 
-/* All 64 bits count: a good fd in the low half does not excuse the high half. */
+/* All 64 bits are checked, even if the low half is a valid fd. */
 TEST(high_bits_of_value)
 {
 	struct kind kind = { AF_INET, SOCK_DGRAM };
@@ -356,7 +356,7 @@ TEST(high_bits_of_value)
 	EXPECT_EQ(0, store_wide(map, server));
 }
 
-/* Sockets that are neither TCP nor UDP, though some of them look like it. */
+/* Sockets that are neither TCP nor UDP, including similar ones. */
 FIXTURE(foreign)
 {
 	int map;
@@ -406,7 +406,7 @@ FIXTURE_TEARDOWN(foreign)
 {
 }
 
-/* A socket of another kind is refused as it comes. */
+/* A new socket of another kind: ENOTSUPP. */
 TEST_F(foreign, fresh)
 {
 	EXPECT_EQ(-ENOTSUPP, put(self->map, 0, self->fd, BPF_ANY));
@@ -414,13 +414,13 @@ TEST_F(foreign, fresh)
 	EXPECT_TRUE(is_empty(self->map, 0));
 }
 
-/* It is refused as well when it has done all that makes a TCP or UDP server. */
+/* The same after SO_REUSEPORT, bind() and listen(). */
 TEST_F(foreign, as_a_server)
 {
 	struct kind kind = { variant->family, variant->type };
 	int one = 1;
 
-	/* not every kind can take each step */
+	/* not every kind supports each step */
 	setsockopt(self->fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
 	if (kind.family == AF_INET || kind.family == AF_INET6)
 		bind_to(_metadata, &kind, self->fd, PORT);
@@ -474,7 +474,7 @@ TEST_F(connected, tcp)
 	EXPECT_EQ(-EINVAL, put(self->map, 0, child, BPF_ANY));
 }
 
-/* A TCP client that listened before, and has a group again, still serves nobody. */
+/* A TCP client that listened before and has a group again is not a listener. */
 TEST_F(connected, tcp_with_a_group)
 {
 	int client = new_server(_metadata, &self->stream);

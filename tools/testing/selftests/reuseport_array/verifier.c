@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What a program may do with the map: select from it, and nothing else. */
+/* Which helpers programs may call with the map. */
 #include "common.h"
 #include "helpers.skel.h"
 
@@ -14,8 +14,8 @@ FIXTURE_VARIANT(verifier)
 	const char *prog;
 	const char *complaint;
 	int err;
-	enum bpf_map_type suitable;	/* a type of map that the helper takes, */
-	__u32 key_size;			/* and what such a map looks like */
+	enum bpf_map_type suitable;	/* a map type that the helper accepts */
+	__u32 key_size;			/* with these attributes */
 	__u32 value_size;
 };
 
@@ -56,7 +56,7 @@ FIXTURE_TEARDOWN(verifier)
 	helpers__destroy(self->skel);
 }
 
-/* A program that calls any helper but one on the map is not loaded. */
+/* A program that calls another helper with the map is rejected. */
 TEST_F(verifier, refuses)
 {
 	EXPECT_EQ(variant->err, helpers__load(self->skel));
@@ -65,7 +65,7 @@ TEST_F(verifier, refuses)
 	}
 }
 
-/* The same program is loaded with a map of a type that suits: the map was it. */
+/* The same program is accepted with a map of a suitable type. */
 TEST_F(verifier, has_no_other_reason)
 {
 	struct bpf_map *map = self->skel->maps.map;
@@ -82,7 +82,7 @@ TEST_F(verifier, has_no_other_reason)
 	}
 }
 
-/* It is the map that is refused, not the program's type. */
+/* The error is caused by the map, not by the program type. */
 TEST_F(verifier, refuses_other_program_types)
 {
 	struct bpf_program *prog = bpf_object__find_program_by_name(self->skel->obj,
@@ -96,7 +96,7 @@ TEST_F(verifier, refuses_other_program_types)
 	}
 }
 
-/* The one helper takes the map, of both value sizes, and no array of another type. */
+/* bpf_sk_select_reuseport() accepts the map with both value sizes, but no other array. */
 FIXTURE(selection)
 {
 	struct helpers *skel;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* How many slots of two maps are filled, as the kernel counts them. */
+/* Read the kernel's counters of filled slots of two maps. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-/* A type of the kernel, named here for what it is called. */
+/* The kernel's type, which only needs a name here. */
 struct bpf_map {
 	__u32 id;
 } __attribute__((preserve_access_index));

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Datagrams that begin as those of QUIC do: a byte of flags, then a connection id. */
+/* Datagrams start like QUIC packets: a byte of flags, then a connection id. */
 #include <linux/bpf.h>
 #include <linux/udp.h>
 #include <bpf/bpf_helpers.h>
 
 #define WORKERS		4
-#define LONG_HEADER	0x80	/* the first of a connection: the client made its id up */
+#define LONG_HEADER	0x80	/* of a new connection, with an id that the client chose */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);
@@ -23,12 +23,12 @@ int select_by_connection_id(struct sk_reuseport_md *md)
 	if (bpf_skb_load_bytes(md, sizeof(struct udphdr), start, sizeof(start)))
 		return SK_DROP;
 
-	/* Any worker may begin a connection. It answers with an id of its own
-	 * making, the first byte of which is the worker's slot.
+	/* A new connection goes to any worker. It answers with an id that it
+	 * chooses itself, whose first byte is the worker's slot.
 	 */
 	slot = start[0] & LONG_HEADER ? md->hash % WORKERS : start[1];
 
-	/* A byte that names no slot, or one that is empty by now, gets an error. */
+	/* Reject datagrams whose slot is empty or does not exist. */
 	return bpf_sk_select_reuseport(md, &workers, &slot, 0) ? SK_DROP : SK_PASS;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Each generation of a server has a map of its own; current[0] is the one that serves. */
+/* Each instance of a server has its own map; current[0] is that of the current one. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -29,7 +29,7 @@ int select_current(struct sk_reuseport_md *md)
 	if (!generation)
 		return SK_DROP;
 
-	/* as above, for a generation that has fewer workers, or lost one */
+	/* try the next slots, for an instance with fewer workers or after one has exited */
 	for (i = 0; i < WORKERS; i++) {
 		slot = (md->hash + i) % WORKERS;
 		if (!bpf_sk_select_reuseport(md, generation, &slot, 0))

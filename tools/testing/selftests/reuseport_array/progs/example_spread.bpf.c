@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Connections go to any worker there is; an empty slot is one whose worker has gone. */
+/* Connections go to any worker. The slot of a worker that has exited is empty. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
@@ -12,7 +12,7 @@ struct {
 	__uint(max_entries, WORKERS);
 } listeners SEC(".maps");
 
-/* "/migrate": run for connections as well that wait at a listener which is closed */
+/* "/migrate": also run for connections that wait at a listener when it is closed */
 SEC("sk_reuseport/migrate")
 int select_any(struct sk_reuseport_md *md)
 {

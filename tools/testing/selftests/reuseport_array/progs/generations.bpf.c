@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* One map per generation of a server; slot 0 of the outer map has the current. */
+/* One map per generation of a server; slot 0 of the outer map has the current one. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* One program for each helper that takes a map. The test gives the map its type. */
+/* One program per helper that accepts a map. The test sets the map's type. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

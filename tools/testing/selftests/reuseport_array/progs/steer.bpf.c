@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Select the slot that the test, or the packet, asks for, and say how it went. */
+/* Select the slot that the test or the packet specifies, and record the result. */
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <linux/udp.h>
@@ -13,9 +13,9 @@ struct {
 	__uint(max_entries, 8);
 } sockets SEC(".maps");
 
-__u32 slot;			/* where a packet goes, */
-bool slot_from_payload;		/* unless its payload begins with the slot */
-__u32 heir;			/* where a waiting connection goes */
+__u32 slot;			/* for packets */
+bool slot_from_payload;		/* use the start of the payload instead */
+__u32 heir;			/* for migrated connections */
 __u32 runs;
 __u32 migrations;
 int result;			/* of the last selection */

@@ -60,7 +60,7 @@ int steer(struct sk_reuseport_md *md)
 	}
 
 	__sync_fetch_and_add(&refused, 1);
-	/* drop a few; whoever passes goes where the hash says */
+	/* drop a few; others are distributed by hash */
 	return md->hash >> 30 ? SK_PASS : SK_DROP;
 }
 
