@@ -27,8 +27,6 @@
 
 #include "main.h"
 
-#define VERSION	"1.0"
-
 json_writer_t *json;
 bool dry_run;
 char *unsaid;
