@@ -357,7 +357,7 @@ TEST_F(bpftool, processes)
 		kill(pids[i], SIGKILL);
 }
 
-/* To whom /proc says less, bpftool says less, and that it does. */
+/* If /proc hides processes from the user, bpftool prints a note. */
 TEST_F(bpftool, dump_as_nobody)
 {
 	struct line line;
@@ -377,7 +377,7 @@ TEST_F(bpftool, dump_as_nobody)
 	EXPECT_TRUE(SAYS("\"pids\":[],\"pids_complete\":false}"));
 }
 
-/* One's own processes one sees. */
+/* The user's own processes are shown. */
 TEST_F(bpftool, process_of_nobody)
 {
 	char text[64];
@@ -402,7 +402,7 @@ TEST_F(bpftool, process_of_nobody)
 	kill(child, SIGKILL);
 }
 
-/* A socket of another namespace is found by those who may go there. */
+/* A socket of another network namespace is found if bpftool may enter that. */
 TEST_F(bpftool, other_namespace)
 {
 	struct line line;
@@ -412,7 +412,7 @@ TEST_F(bpftool, other_namespace)
 
 	ASSERT_EQ(0, stat("/proc/self/ns/net", &st));
 	snprintf(text, sizeof(text), "%lu", (unsigned long)st.st_ino);
-	/* somebody has to be left there */
+	/* keep a process in the namespace */
 	if (!fork()) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		pause();
@@ -441,7 +441,7 @@ TEST_F(bpftool, other_namespace)
 	EXPECT_TRUE(SAYS(text));
 }
 
-/* A socket that no process has at the moment: it is on its way to another one. */
+/* A socket that no process holds, because it is in flight in a unix socket. */
 TEST_F(bpftool, in_flight)
 {
 	char control[CMSG_SPACE(sizeof(int))] = {}, byte = 0;
@@ -475,7 +475,7 @@ TEST_F(bpftool, in_flight)
 	EXPECT_EQ(1, count(self->out, "\"pids_complete\":true}"));
 }
 
-/* The longest addresses there are take two lines a socket. */
+/* With the longest addresses each socket takes two lines. */
 TEST_F(bpftool, long_address)
 {
 	const char *text = "2001:db8:1111:2222:3333:4444:5555:6666";
@@ -501,7 +501,7 @@ TEST_F(bpftool, long_address)
 	EXPECT_GE(80, longest_line(self->out));
 }
 
-/* An empty map has one run of empty slots. */
+/* An empty map has one range of empty slots. */
 TEST_F(bpftool, empty)
 {
 	close(self->servers[0]);
@@ -513,7 +513,7 @@ TEST_F(bpftool, empty)
 	EXPECT_TRUE(SAYS("\"slot\":0,\"last_slot\":7}]"));
 }
 
-/* A kernel without sock_diag leaves the cookies, and bpftool says what is missing. */
+/* Without sock_diag bpftool prints the cookies and names the missing options. */
 TEST_F(bpftool, no_sock_diag)
 {
 	struct line line;
@@ -537,7 +537,7 @@ TEST_F(bpftool, no_sock_diag)
 	}
 }
 
-/* Without cookies there is nothing to say but why. */
+/* With values of 4 bytes bpftool prints the reason. */
 TEST_F(bpftool, values_of_4_bytes)
 {
 	pin_map(self, _metadata, create_map(sizeof(__u32), SLOTS, 0));
@@ -566,7 +566,7 @@ TEST_F(bpftool, show)
 	EXPECT_TRUE(SAYS("\"max_entries\":8,\"filled_slots\":1,\"bytes_memlock\""));
 }
 
-/* A socket of another process goes into a slot. */
+/* Put a socket of another process into a slot. */
 TEST_F(bpftool, update)
 {
 	__u64 cookie, got = 0;
@@ -597,7 +597,7 @@ TEST_F(bpftool, update)
 	snprintf(after, sizeof(after), "(%d)", child);
 	EXPECT_TRUE(SAYS(after));
 
-	/* that socket and no other */
+	/* exactly that socket */
 	EXPECT_EQ(0, get(self->map, 3, &got));
 	EXPECT_EQ(cookie, got);
 	snprintf(after, sizeof(after), "%s value pid %d fd 77", key_of(4), child);
@@ -605,13 +605,13 @@ TEST_F(bpftool, update)
 	EXPECT_NE(0, self->status);
 	EXPECT_TRUE(SAYS("the socket is already in a slot"));
 
-	/* bpftool has kept nothing: with the process the socket goes */
+	/* bpftool holds no reference: the socket is closed with the process */
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 	EXPECT_TRUE(is_empty(self->map, 3));
 }
 
-/* Each thing that can be wrong with it is told. */
+/* Each error is reported. */
 TEST_F(bpftool, update_refused)
 {
 	char after[96];
@@ -662,7 +662,7 @@ TEST_F(bpftool, update_refused)
 
 #define THOUSAND	1000
 
-/* A thousand sockets are a thousand lines of a terminal's width. */
+/* A thousand sockets are a thousand lines that fit a terminal. */
 TEST_F(bpftool, thousand)
 {
 	struct rlimit limit = { THOUSAND + 100, THOUSAND + 100 };
@@ -678,7 +678,7 @@ TEST_F(bpftool, thousand)
 								 PORT + i % 100), BPF_ANY));
 	run(self, _metadata, ROOT, "map dump", "");
 	EXPECT_EQ(0, self->status);
-	/* the widest range makes the column */
+	/* the widest range determines the column */
 	EXPECT_TRUE(SAYS("\n2995-2996  (empty)\n     2997  "));
 	EXPECT_TRUE(SAYS("2998-9999  (empty)\nFound 1000 elements"));
 	EXPECT_GE(80, longest_line(self->out));

@@ -108,9 +108,9 @@ static int call_with_fault(struct __test_metadata *_metadata, int fd, struct tri
 	return err;
 }
 
-/* Make the call again and again, with its 1st, 2nd, ... allocation failing, until it has no
- * more. It gives the expected error or works, and after an error it works the next time.
- * The allocator may need a page or not, so what the nth one is for varies: go round again.
+/* Repeat the call with its 1st, 2nd, ... allocation failing, until it has no further one. It
+ * returns the expected error or succeeds, and after an error the next call succeeds. Which
+ * allocation is the nth varies with the state of the allocator, so do this several times.
  */
 static void fail_each(struct __test_metadata *_metadata, int fd, struct trial *trial)
 {
@@ -147,7 +147,7 @@ static void undo_create(struct trial *trial)
 	close(trial->fd);
 }
 
-/* A map that fits into a page, and one that needs many. */
+/* A map that fits into a page, and one that needs many pages. */
 TEST_F(faults, create)
 {
 	struct trial *trial = &self->trial;
@@ -198,7 +198,7 @@ static int call_listen(struct trial *trial)
 	return listen(trial->fd, 1) ? -errno : 0;
 }
 
-/* A socket that could not be made a server is in no group. */
+/* After a failed bind() or listen() the socket is in no group. */
 static void check_listen(struct trial *trial, int err)
 {
 	struct __test_metadata *_metadata = trial->meta;
@@ -236,7 +236,7 @@ TEST_F(faults, listen)
 	fail_each_listen(_metadata, self);
 }
 
-/* With migration a listener that is back was in its group, as a closed one, and gets another. */
+/* With migration, a listener that listens again moves from its group to a new one. */
 TEST_F(faults, listen_again)
 {
 	ASSERT_EQ(0, write_file("/proc/sys/net/ipv4/tcp_migrate_req", "1"));
@@ -260,7 +260,7 @@ static void undo_bind(struct trial *trial)
 	open_unbound(trial);
 }
 
-/* A group begins with room for 128; who comes next makes it grow. */
+/* A group has space for 128 sockets; the next one makes it grow. */
 #define CROWD		128
 
 static void gather(struct trial *trial)
@@ -291,7 +291,7 @@ static int call_join(struct trial *trial)
 	return err ? -errno : 0;
 }
 
-/* Whether the group could grow or not, all who were there still are. */
+/* Whether growing failed or not, all earlier members are still in the group. */
 static void check_join(struct trial *trial, int err)
 {
 	struct __test_metadata *_metadata = trial->meta;
@@ -302,7 +302,7 @@ static void check_join(struct trial *trial, int err)
 	EXPECT_EQ(err ? -EINVAL : 0, put(trial->map, CROWD, trial->fd, BPF_ANY));
 }
 
-/* A group that has grown stays large: begin with another one. */
+/* A group that has grown does not shrink: start with a new one. */
 static void undo_join(struct trial *trial)
 {
 	struct __test_metadata *_metadata = trial->meta;
@@ -316,7 +316,7 @@ static void undo_join(struct trial *trial)
 	gather(trial);
 }
 
-/* A group of UDP is made by bind(). */
+/* bind() creates a UDP group. */
 TEST_F(faults, bind)
 {
 	struct trial *trial = &self->trial;
@@ -325,7 +325,7 @@ TEST_F(faults, bind)
 	trial->call = call_join;
 	trial->check = check_listen;
 	trial->undo = undo_bind;
-	/* whatever keeps a UDP socket from its port, bind() says that it is taken */
+	/* bind() of UDP returns EADDRINUSE for every failure */
 	trial->expected = -EADDRINUSE;
 	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
 		if (kinds[i].type != SOCK_DGRAM)
@@ -359,7 +359,7 @@ TEST_F(faults, group_that_grows)
 	}
 }
 
-/* A process that is killed in the middle of filling a map leaves it empty. */
+/* A process that is killed while it fills a map leaves the map empty. */
 TEST(kill_while_filling)
 {
 	const struct rlimit files = { 20000, 20000 };
@@ -429,7 +429,7 @@ FIXTURE_TEARDOWN(cgroup)
 	EVENTUALLY(!rmdir(CGROUP));
 }
 
-/* The memory of a map is that of the cgroup that created it, until the map is freed. */
+/* A map is charged to the cgroup that created it, until the map is freed. */
 TEST_F(cgroup, memory_is_charged)
 {
 	const long size = 8 * MEGABYTE;
@@ -449,7 +449,7 @@ TEST_F(cgroup, memory_is_charged)
 	EXPECT_TRUE(EVENTUALLY(read_number(CGROUP "/memory.current") < before + size / 8));
 }
 
-/* A map that does not fit is refused, and leaves room for one that does. */
+/* A map above the limit fails, and a smaller one can still be created. */
 TEST_F(cgroup, memory_is_limited)
 {
 	long before;
@@ -466,7 +466,7 @@ TEST_F(cgroup, memory_is_limited)
 	EXPECT_EQ(0, write_file(CGROUP "/memory.max", "max"));
 }
 
-/* The last test: all of the above leaked nothing. */
+/* The last test: none of the above has leaked memory. */
 FIXTURE(kmemleak)
 {
 };
@@ -488,7 +488,7 @@ TEST_F(kmemleak, nothing_leaks)
 	if (write_file(KMEMLEAK, "scan"))
 		SKIP(return, "no " KMEMLEAK ": needs debugfs, CONFIG_DEBUG_KMEMLEAK");
 
-	/* it speaks of memory that is 5 seconds old and was out of reach twice */
+	/* kmemleak reports objects that are 5 s old and were unreferenced in two scans */
 	sleep(6);
 	EXPECT_EQ(0, write_file(KMEMLEAK, "scan"));
 	EXPECT_EQ(0, write_file(KMEMLEAK, "scan"));

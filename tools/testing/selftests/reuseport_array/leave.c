@@ -11,7 +11,7 @@
 
 #include "common.h"
 
-/* Slot 0 is for the socket that leaves; its neighbour in slot 1, of the same group, stays. */
+/* The socket in slot 0 leaves; its neighbour in slot 1, of the same group, stays. */
 struct slots {
 	int map;
 	int leaver;

@@ -489,9 +489,9 @@ static void do_receive(void)
 	struct linger reset = { .l_onoff = 1 };
 	int fd, group, turns = 64, got = 0;
 
-	/* no more than so many: what arrives is not in this thread's hands */
+	/* bounded, because other threads send */
 	if (server->fd < 0 || server->group < 0) {
-		/* nothing can be waiting there */
+		/* nothing can be in its queue */
 	} else if (is_tcp(server->home)) {
 		while (turns--) {
 			fd = accept4(server->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -525,7 +525,7 @@ static void do_swap(void)
 	count(SWAP, !err);
 }
 
-/* Hold a listener that sits in a map. */
+/* Lock a listener that is in a map. */
 static struct server *hold_listener(int map)
 {
 	struct server *server;
@@ -544,7 +544,7 @@ static struct server *hold_listener(int map)
 	return NULL;
 }
 
-/* Drop the map of a place, and move one of its sockets to another while it is freed. */
+/* Close the map of a place, and move one of its sockets to another map while it is freed. */
 static void do_drop(void)
 {
 	int place = places[pick(PLACES)], map = new_map();
@@ -557,7 +557,7 @@ static void do_drop(void)
 	if (!server)
 		return;
 
-	/* that begins a moment later */
+	/* freeing starts later */
 	usleep(pick(2000));
 	leave_group(server);
 	if (join_group(server)) {
@@ -589,7 +589,7 @@ static void do_migration(void)
 
 #define HEIRS	4
 
-/* What the forked process does with the sockets that are now its own. */
+/* Run in the forked process, with the sockets that only it has now. */
 static __noreturn void inherit(struct server **heirs, int ready)
 {
 	int i, j;
@@ -698,9 +698,9 @@ static void do_something(void)
 	}
 }
 
-/* Rests: no thread holds a server. */
+/* Pauses: no server is locked. */
 
-/* The maps of this program, those too that only the outer map knows. */
+/* The maps of this program, including those that only the outer map references. */
 static int all_maps(int *maps, int room)
 {
 	struct bpf_map_info info;
@@ -772,7 +772,7 @@ static void check_at_rest(void)
 
 		want = server->group < 0 ? -EINVAL : taken[i] ? -EBUSY : 0;
 		err = put(spare, 0, server->fd, BPF_ANY);
-		/* a map that was dropped lets go of its sockets when it is freed, soon */
+		/* a closed map releases its sockets when it is freed */
 		for (tries = PATIENCE_MS; err == -EBUSY && !want && tries; tries--) {
 			usleep(1000);
 			err = put(spare, 0, server->fd, BPF_ANY);
@@ -801,7 +801,7 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* What remains. */
+/* The final checks. */
 
 #define CACHES	4
 
@@ -822,7 +822,7 @@ static void measure(struct memory *memory)
 	for (i = 0; i < ARRAY_SIZE(stats); i++) {
 		file = fopen(stats[i], "r");
 		while (file && fgets(line, sizeof(line), file)) {
-			/* what is said of pages includes what a CPU keeps for the next socket */
+			/* the number of pages includes those cached per CPU */
 			line[strcspn(line, "\n")] = 0;
 			if (strstr(line, " mem "))
 				*strstr(line, " mem ") = 0;
@@ -891,7 +891,7 @@ static void check_kmemleak(void)
 		ksft_test_result_skip("kmemleak: not in this kernel, or debugfs not mounted\n");
 		return;
 	}
-	/* it speaks of memory that is 5 seconds old, and was out of reach twice */
+	/* kmemleak reports objects that are 5 s old and were unreferenced in two scans */
 	sleep(6);
 	tell_kmemleak("scan");
 	tell_kmemleak("scan");
@@ -949,7 +949,7 @@ static void run(void)
 
 	pthread_barrier_init(&barrier, NULL, threads);
 	for (i = 0; i < threads; i++) {
-		/* no state of the generator may be 0 */
+		/* the state of the generator must not be 0 */
 		workers[i].random = (seed * MAX_THREADS + i) * 0x9e3779b97f4a7c15ULL | 1;
 		memset(workers[i].clients, -1, sizeof(workers[i].clients));
 		if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
@@ -963,7 +963,7 @@ static void run(void)
 	}
 }
 
-/* Whether something came of every kind, and of steering. */
+/* Check that every kind of operation, and steering, succeeded at least once. */
 static bool print_counts(void)
 {
 	bool all = skel->bss->selected && skel->bss->refused;
@@ -987,7 +987,7 @@ static bool print_counts(void)
 	return all;
 }
 
-/* So many operations are of all kinds, the rarest too. */
+/* The number of operations that includes all kinds, even the rarest. */
 #define ENOUGH	20000
 
 static __u64 parse(const char *text)

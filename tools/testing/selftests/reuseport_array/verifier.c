@@ -133,7 +133,7 @@ FIXTURE_TEARDOWN(selection)
 	helpers__destroy(self->skel);
 }
 
-/* Loading fails, or not, as the variant says. */
+/* Loading fails or succeeds as the variant expects. */
 TEST_F(selection, load)
 {
 	struct bpf_map *map = self->skel->maps.map;
