@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
-/* attach and detach: a server that runs becomes a service, and is left alone again.
+/* attach: create a service for a running server.
  *
- * attach makes the maps, fills the first generation and only then puts the program on
- * the group: from one packet to the next the same sockets are picked by another hash. What
- * can fail comes before, so that another program is not lost to an attach that fails.
+ * It makes the maps, fills the first generation and only then attaches the program to the
+ * group: from one packet to the next, the same sockets are selected by another hash. All that
+ * can fail comes before, so that no other program is replaced by an attach that fails.
  */
-#include <arpa/inet.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "group.h"
-#include "generation.h"
+#include "args.h"
 #include "server.h"
+#include "service.h"
 
 static int parse_udp(const char *text, struct steering *steering)
 {
@@ -34,7 +31,7 @@ static int parse_udp(const char *text, struct steering *steering)
 		    text);
 }
 
-/* Room for twice what there is. */
+/* Room for a generation of twice the size. */
 static __u32 default_slots(int count)
 {
 	__u32 slots = 64;
@@ -44,139 +41,133 @@ static __u32 default_slots(int count)
 	return slots;
 }
 
-struct attach_opts {
+/* What is to be done, found out before anything is. */
+struct plan {
 	const char *name;
-	struct service_config config;
-	struct endpoint endpoint;
-	__u32 flows;
+	pid_t pid;
 	bool force;
+	struct endpoint endpoint;
+	struct service_config config;
+	__u32 flows;
+	struct process server;
+	struct held_socket *sockets;
+	int count;
+	bool replaces_stale;
 };
 
-static int parse(struct arguments *args, struct attach_opts *opts, __u32 *pid)
+static int read_args(const struct arguments *args, struct plan *plan)
 {
-	const char *udp = NULL;
-	char *protocol;
+	const char *udp = args_text(args, "--udp");
+	struct steering *steering = &plan->config.steering;
 
-	if (take_name(args, &opts->name) || take_number(args, "--pid", pid, INT32_MAX) ||
-	    take_option(args, "--udp", &udp) ||
-	    take_number(args, "--flows", &opts->flows, 1 << 26) ||
-	    take_number(args, "--slots", &opts->config.steering.slots, MAX_SLOTS))
+	if (args_require_name(args))
 		return -1;
-	opts->force = take_flag(args, "--force");
-	if (args->argc < 2)
-		return fail("attach wants a name, tcp or udp, ADDR:PORT and --pid PID: see "
-			    "reuseportctl help");
-	protocol = args->argv[0];
-	if (!strcmp(protocol, "tcp"))
-		opts->endpoint.protocol = IPPROTO_TCP;
-	else if (!strcmp(protocol, "udp"))
-		opts->endpoint.protocol = IPPROTO_UDP;
-	else
-		return fail("\"%s\" is neither tcp nor udp", protocol);
-	if (parse_endpoint(args->argv[1], &opts->endpoint))
+	plan->name = args->words[0];
+	plan->pid = args_number(args, "--pid", 0);
+	plan->force = args_flag(args, "--force");
+	plan->flows = args_number(args, "--flows", 262144);
+	steering->slots = args_number(args, "--slots", 0);
+	if (args->nr_words < 3)
+		return fail("attach takes a name, tcp or udp, ADDR:PORT and --pid PID: see "
+			    "reuseportctl attach --help");
+	if (endpoint_parse_protocol(args->words[1], &plan->endpoint) ||
+	    endpoint_parse(args->words[2], &plan->endpoint))
 		return -1;
-	args->argc -= 2;
-	args->argv += 2;
-	if (args_end(args))
-		return -1;
-	if (!*pid)
-		return fail("whose sockets? Say --pid PID, the server's main process");
-	if (udp && opts->endpoint.protocol == IPPROTO_TCP)
-		return fail("--udp %s is for UDP: TCP connections stay where they are anyway", udp);
-	if (opts->endpoint.protocol == IPPROTO_UDP)
-		return parse_udp(udp ? udp : "flow", &opts->config.steering);
+	if (!plan->pid)
+		return fail("--pid PID is required: the server's main process");
+	if (plan->endpoint.protocol == IPPROTO_UDP)
+		return parse_udp(udp ? udp : "flow", steering);
+	if (udp)
+		return fail("--udp %s is for UDP: a TCP connection never changes its socket", udp);
 	return 0;
 }
 
-static int make(struct attach_opts *opts, const struct held_socket *sockets, int count,
-		const struct process *process)
+static int find_server(struct plan *plan)
+{
+	char text[ENDPOINT_LEN];
+
+	if (server_read(plan->pid, 0, &plan->server))
+		return -1;
+	plan->count = sockets_find(&plan->endpoint, plan->pid, &plan->sockets);
+	if (plan->count)
+		return plan->count < 0 ? -1 : 0;
+	return fail("process %d (%s) and its children have no socket at %s %s: is that the address "
+		    "the server is bound to (ss -lntup), 0.0.0.0 or [::] if it is bound to all?",
+		    plan->pid, plan->server.comm, protocol_name(plan->endpoint.protocol),
+		    endpoint_format(&plan->endpoint, text));
+}
+
+/* The first socket says what group it is. */
+static int describe_group(struct plan *plan)
+{
+	struct service_config *config = &plan->config;
+
+	config->protocol = plan->endpoint.protocol;
+	config->family = plan->endpoint.family;
+	memcpy(config->address, plan->endpoint.address, sizeof(config->address));
+	config->port = plan->endpoint.port;
+	config->uid = plan->sockets[0].info.uid;
+	config->interface = plan->sockets[0].info.interface;
+	config->v6only = plan->sockets[0].info.v6only;
+	config->netns = proc_netns("self");
+	if (!config->steering.slots)
+		config->steering.slots = default_slots(plan->count);
+	if (config->steering.mode != UDP_FLOW)
+		plan->flows = 1;
+	if (plan->count <= (int)config->steering.slots)
+		return 0;
+	return fail("process %d has %d sockets, but a generation would have %u slots: %s",
+		    plan->pid, plan->count, config->steering.slots,
+		    plan->count > MAX_SLOTS ? "at most 1024 are possible" :
+					      "set a larger --slots, 1024 at most");
+}
+
+static int make_plan(const struct arguments *args, struct plan *plan)
+{
+	if (read_args(args, plan) || require_name(plan->name) || require_privileges() ||
+	    require_bpffs() || find_server(plan) || describe_group(plan) ||
+	    server_require_reuseport(plan->sockets, plan->count) || store_lock_root() ||
+	    service_check_new(plan->name, &plan->config, &plan->replaces_stale) ||
+	    generation_check(&plan->config, plan->sockets, plan->count))
+		return -1;
+	if (plan->force)
+		return 0;
+	return group_check_free(plan->name, &plan->endpoint, plan->sockets[0].info.cookie);
+}
+
+static int carry_out(const struct plan *plan)
 {
 	struct service service;
 	__u32 number;
+
+	if (service_create(&service, plan->name, &plan->config, plan->flows))
+		return -1;
+	if (generation_fill(&service, plan->sockets, plan->count, &plan->server, &number) ||
+	    generation_switch(&service, number) || service_publish(&service)) {
+		service_discard(&service);
+		return -1;
+	}
+	service_close(&service);
+	return 0;
+}
+
+int cmd_attach(const struct arguments *args)
+{
+	char text[ENDPOINT_LEN];
+	struct plan plan = {};
 	int err;
 
-	if (service_create(&service, opts->name, &opts->config, opts->flows))
-		return -1;
-	/* with what a command that was killed has left out of the way */
-	err = generation_check(&service, sockets, count);
-	if (!err && !opts->force)
-		err = group_check_prog(NULL, &opts->endpoint, &sockets[0].info);
-	if (dry_run || err)
-		goto out;
-	err = generation_fill(&service, sockets, count, process, &number);
-	if (!err)
-		err = generation_switch(&service, number);
-	if (!err)
-		err = service_publish(&service);
-out:
-	if (err && !dry_run)
-		service_discard(&service);
-	service_close(&service);
-	return err;
-}
-
-int do_attach(struct arguments *args)
-{
-	struct attach_opts opts = { .flows = 262144 };
-	struct held_socket *sockets = NULL;
-	struct process process;
-	__u32 pid = 0;
-	char text[64];
-	int count, err;
-
-	if (parse(args, &opts, &pid) || require_name(opts.name) || require_privileges() ||
-	    require_bpffs() || server_read(pid, 0, &process))
-		return -1;
-	count = find_sockets(&opts.endpoint, pid, &sockets);
-	if (count < 0)
-		return -1;
-	if (!count) {
-		free(sockets);
-		return fail("process %d (%s) and its children have no socket at %s %s: is that the "
-			    "address it is bound to (ss -lntup), 0.0.0.0 or [::] if it is bound to "
-			    "all?",
-			    pid, process.comm, protocol_name(opts.endpoint.protocol),
-			    format_endpoint(&opts.endpoint, text));
-	}
-
-	opts.config.protocol = opts.endpoint.protocol;
-	opts.config.family = opts.endpoint.family;
-	memcpy(opts.config.address, opts.endpoint.address, sizeof(opts.config.address));
-	opts.config.port = opts.endpoint.port;
-	opts.config.uid = sockets[0].info.uid;
-	opts.config.interface = sockets[0].info.interface;
-	opts.config.v6only = sockets[0].info.v6only;
-	opts.config.netns = proc_netns("self");
-	if (!opts.config.steering.slots)
-		opts.config.steering.slots = default_slots(count);
-	if (opts.config.steering.mode != UDP_FLOW)
-		opts.flows = 1;
-
-	err = count > (int)opts.config.steering.slots ?
-		      fail("process %d has %d sockets, and a generation is to have %u slots: %s",
-			   pid, count, opts.config.steering.slots,
-			   count > MAX_SLOTS ? "no more than 1024 are possible" :
-					       "say a larger --slots, 1024 at most") :
-		      check_reuseport(sockets, count);
-	if (!err)
-		err = make(&opts, sockets, count, &process);
+	err = make_plan(args, &plan);
+	if (!err && plan.replaces_stale)
+		say("service %s is stale, all its sockets are closed: creating it again",
+		    plan.name);
+	if (!err && !args->dry_run)
+		err = carry_out(&plan);
 	if (!err)
 		say("%sservice %s: %s %s, generation 1 is %s(%d) with %d socket%s",
-		    dry_run ? "would make " : "", opts.name,
-		    protocol_name(opts.endpoint.protocol), format_endpoint(&opts.endpoint, text),
-		    process.comm, pid, count, count == 1 ? "" : "s");
-	free(sockets);
+		    args->dry_run ? "would create " : "", plan.name,
+		    protocol_name(plan.endpoint.protocol), endpoint_format(&plan.endpoint, text),
+		    plan.server.comm, plan.pid, plan.count, plan.count == 1 ? "" : "s");
+	free(plan.sockets);
 	return err;
-}
-
-int do_detach(struct arguments *args)
-{
-	const char *name;
-
-	if (take_name(args, &name) || args_end(args) || service_remove(name))
-		return -1;
-	say(dry_run ? "would detach service %s: the kernel would spread by hash" :
-		      "service %s is detached: the kernel spreads by hash again",
-	    name);
-	return 0;
 }

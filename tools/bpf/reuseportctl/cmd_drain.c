@@ -1,89 +1,86 @@
 // SPDX-License-Identifier: GPL-2.0
-/* drain: wait until a generation has nothing to do any more, and stop it. */
-#include <stdio.h>
+/* drain: wait until a generation has no work left, and stop its server. */
+#include "args.h"
+#include "drain.h"
 
-#include "server.h"
-
-/* The last one before the current, or after it if there was a rollback. */
-static __u32 choose(const struct service *service)
+static int choose(const struct service *service, __u32 *number)
 {
-	const __u32 *number = service->now.generations;
-	int i;
+	struct generation info;
 
-	for (i = 0; i < MAX_GENERATIONS; i++)
-		if (number[i] != service->now.current && generation_nr_sockets(service, number[i]))
-			return number[i];
+	if (!*number) {
+		*number = drain_choose(service);
+		if (!*number)
+			return fail("service %s has no generation but the current one: nothing to "
+				    "drain. Switch first",
+				    service->name);
+	} else if (generation_read(service, *number, &info)) {
+		return fail("service %s has no generation %u: reuseportctl show %s lists them",
+			    service->name, *number, service->name);
+	}
+	if (service->now.current == *number)
+		return fail("generation %u of service %s is the current one and gets new traffic: "
+			    "switch first",
+			    *number, service->name);
 	return 0;
 }
 
-int do_drain(struct arguments *args)
+static int stop(struct service *service, const struct drain *drain, int signal)
 {
-	__u64 idle = UINT64_MAX, timeout = DRAIN_MS, end;
-	struct generation about;
-	const char *name, *kill_by = NULL;
 	struct process process;
+	int err;
+
+	err = service_lock(service) || server_find(service, drain->number, NULL, &process) ||
+	      server_stop(&process, signal);
+	service_unlock(service);
+	return err ? -1 : drain_wait_end(service, drain, &process, signal);
+}
+
+static int run(struct service *service, struct drain *drain, int signal)
+{
+	if (drain_wait(service, drain) || (signal && stop(service, drain, signal)))
+		return -1;
+	say(signal ? "generation %u of service %s has stopped" :
+		     "generation %u of service %s is drained: its server can be stopped",
+	    drain->number, service->name);
+	return 0;
+}
+
+int cmd_drain(const struct arguments *args)
+{
+	struct drain drain = {
+		.number = args_number(args, "--generation", 0),
+		.idle = args_number(args, "--idle", IDLE_DEFAULT),
+		.end = now_ms() + args_number(args, "--timeout", DRAIN_DEFAULT_MS),
+	};
+	const char *kill_by = args_text(args, "--kill");
 	struct service service;
 	int signal = 0, len, err;
-	__u32 number = 0;
 	char resume_cmd[160];
 
-	if (take_name(args, &name) || take_number(args, "--generation", &number, INT32_MAX) ||
-	    take_duration(args, "--idle", &idle) || take_duration(args, "--timeout", &timeout) ||
-	    take_option(args, "--kill", &kill_by) || args_end(args))
+	if (args_require_name(args))
 		return -1;
 	if (kill_by) {
-		signal = parse_signal(kill_by);
+		signal = proc_parse_signal(kill_by);
 		if (signal < 0)
 			return -1;
 	}
-	if (service_open(&service, name, false))
+	if (service_open(&service, args->words[0]))
 		return -1;
-	err = require_netns(&service);
-	if (err)
-		goto out;
-	if (!number) {
-		number = choose(&service);
-		if (!number) {
-			err = fail("service %s has no generation but the current one: nothing to "
-				   "drain. Switch first",
-				   name);
-			goto out;
-		}
-	} else if (generation_read(&service, number, &about)) {
-		err = fail("service %s has no generation %u: reuseportctl show %s lists them", name,
-			   number, name);
-		goto out;
+	err = require_netns(&service) || choose(&service, &drain.number);
+	if (!err) {
+		len = drain_describe(resume_cmd, sizeof(resume_cmd), service.name, drain.number,
+				     drain.idle);
+		if (signal)
+			snprintf(resume_cmd + len, sizeof(resume_cmd) - len, " --kill %s", kill_by);
+		drain.resume_cmd = resume_cmd;
+		if (args->dry_run)
+			say("would wait until generation %u of service %s has had no packet for "
+			    "%.1f s%s",
+			    drain.number, service.name, drain_idle(&service, drain.idle) / 1e3,
+			    signal ? ", and stop it" : "");
+		else
+			err = run(&service, &drain, signal);
 	}
-	if (service.now.current == number) {
-		err = fail("generation %u of service %s is the current one: what is new goes "
-			   "there. Switch first",
-			   number, name);
-		goto out;
-	}
-	len = describe_drain(resume_cmd, sizeof(resume_cmd), name, number, idle);
-	if (signal)
-		snprintf(resume_cmd + len, sizeof(resume_cmd) - len, " --kill %s", kill_by);
-	if (idle == UINT64_MAX)
-		idle = default_idle(&service);
-	if (dry_run) {
-		say("would wait until generation %u of service %s has been silent for %.1f s%s",
-		    number, name, idle / 1e3, signal ? ", and stop it" : "");
-		goto out;
-	}
-	end = now_ms() + timeout;
-	err = server_drain(&service, number, idle, end, resume_cmd);
-	if (!err && signal) {
-		err = service_lock(&service) || server_find(&service, number, NULL, &process) ||
-		      server_stop(&process, signal);
-		service_unlock(&service);
-		if (!err)
-			err = server_await_end(&service, number, &process, signal, end, resume_cmd);
-	}
-	if (!err)
-		say(signal ? "generation %u of service %s has stopped" :
-			     "generation %u of service %s is silent: it is safe to stop it",
-		    number, name);
-out:
 	service_close(&service);
 	return err ? -1 : 0;
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-/* probe: what of all this the running kernel can do. */
-#include <errno.h>
-#include <string.h>
+/* probe: what the running kernel supports. */
+#include <stdlib.h>
 #include <unistd.h>
 #include <sys/syscall.h>
 
 #include <bpf/bpf.h>
 
+#include "args.h"
 #include "group.h"
+#include "steering.h"
 
 static bool has_map(void)
 {
@@ -45,36 +46,40 @@ static bool has_getfd(void)
 	return fd >= 0;
 }
 
-static bool has_diag(void)
+static bool has_sock_diag(void)
 {
-	struct endpoint endpoint = { .protocol = IPPROTO_UDP, .family = 2 };
-	struct endpoint_socket *list;
+	struct endpoint endpoint = { .protocol = IPPROTO_UDP, .family = AF_INET };
+	struct socket_info *list;
+	int count = sock_diag_list(&endpoint, &list);
 
-	return sock_diag_sockets(&endpoint, &list) >= 0;
+	drop_errors();
+	free(list);
+	return count >= 0;
 }
 
 static const struct {
 	const char *key, *text;
 	bool (*probe)(void);
-	bool needed;
+	bool is_required;
 } probes[] = {
 	{ "reuseport_sockarray", "maps of type reuseport_sockarray", has_map, true },
-	{ "pidfd_getfd", "pidfd_getfd(), to take sockets", has_getfd, true },
-	{ "sock_diag", "sock_diag, to find sockets", has_diag, true },
-	{ "migration", "migration of connections that wait at a listener which closes",
-	  probe_migration, false },
-	{ "batch", "batches, to fill a generation in one call", has_batches, false },
-	{ "group_read_prog", "BTF and iterators, to see which program a group has", group_probe,
-	  false },
+	{ "pidfd_getfd", "pidfd_getfd(), to duplicate sockets of servers", has_getfd, true },
+	{ "sock_diag", "sock_diag, to find sockets", has_sock_diag, true },
+	{ "migration", "migration of connections that wait at a listener when it closes",
+	  steering_can_migrate, false },
+	{ "batch", "batches, to fill a generation in few system calls", has_batches, false },
+	{ "group_program", "BTF and iterators, to see which program is attached to a group",
+	  group_probe, false },
 };
 
-int do_probe(struct arguments *args)
+int cmd_probe(const struct arguments *args)
 {
 	bool has[ARRAY_SIZE(probes)];
 	unsigned int i;
 	int err = 0;
 
-	if (args_end(args) || require_privileges())
+	(void)args;
+	if (require_privileges())
 		return -1;
 	for (i = 0; i < ARRAY_SIZE(probes); i++)
 		has[i] = probes[i].probe();
@@ -86,13 +91,14 @@ int do_probe(struct arguments *args)
 			jsonw_bool_field(json, probes[i].key, has[i]);
 		else
 			printf("%-4s%s%s\n", has[i] ? "yes" : "no", probes[i].text,
-			       has[i] || !probes[i].needed ? "" : " (needed)");
-		if (!has[i] && probes[i].needed)
+			       has[i] || !probes[i].is_required ? "" : " (required)");
+		if (!has[i] && probes[i].is_required)
 			err = -1;
 	}
 	if (json)
 		jsonw_end_object(json);
 	if (err)
-		fprintf(stderr, "reuseportctl: this kernel lacks what every command needs\n");
+		/* not an error of the command: the document is complete */
+		say("reuseportctl: this kernel lacks what all commands require");
 	return err;
 }

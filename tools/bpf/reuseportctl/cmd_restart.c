@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* restart: start the new server, wait, switch, drain, stop the old one.
+/* restart: start the new server, wait for it, switch, drain and stop the old one.
  *
- * The new server is a child of ours, or its child is, if it makes itself a daemon: as a
- * subreaper we adopt what it leaves behind. Up to the switch we can end all of it, and do
- * if it fails to come up, so that nothing has changed. If we are killed instead, it goes
- * on running, and gets nothing: show names it, and switch --pid makes use of it.
+ * The new server is a child of ours, or its child is, if it daemonizes: as a subreaper we
+ * adopt what it leaves behind. Up to the switch we can stop all of it, and do so if it fails
+ * to start, so that nothing has changed. If we are killed instead, it goes on running and gets
+ * nothing: show lists its sockets, and switch --pid makes use of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,10 +18,12 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-#include "server.h"
+#include "args.h"
+#include "drain.h"
+#include "service.h"
 
 static volatile sig_atomic_t interrupted;
-static pid_t child; /* 0: has ended, as daemons do */
+static pid_t child; /* 0: has exited, as the parent of a daemon does */
 
 static void on_signal(int signal)
 {
@@ -38,12 +40,13 @@ static void handle(void (*handler)(int))
 		sigaction(signals[i], &action, NULL);
 }
 
-/* How many there are below us. */
-static int descendants(struct process **tree)
+/* Our descendants, behind ourselves in *@tree. Return how many. */
+static int find_descendants(struct process **tree)
 {
 	return proc_tree(getpid(), tree) - 1;
 }
 
+/* Record why the new server has failed, if it has. */
 static bool has_failed(void)
 {
 	struct process *tree;
@@ -55,12 +58,12 @@ static bool has_failed(void)
 		return false;
 	child = 0;
 	if (WIFSIGNALED(status))
-		return fail("the new server died of signal %d", WTERMSIG(status));
+		return fail("the new server was killed by signal %d", WTERMSIG(status));
 	if (WEXITSTATUS(status))
-		return fail("the new server ended with status %d", WEXITSTATUS(status));
-	left = descendants(&tree);
+		return fail("the new server exited with status %d", WEXITSTATUS(status));
+	left = find_descendants(&tree);
 	free(tree);
-	return left < 1 ? fail("the new server has ended") : false;
+	return left < 1 ? fail("the new server has exited") : false;
 }
 
 static int start(char **command, const char *number)
@@ -96,39 +99,39 @@ static int start(char **command, const char *number)
 	return fail("cannot start %s (%s)", command[0], strerror(err));
 }
 
-static void end_all(int signal)
+static void signal_all(int signal)
 {
 	struct process *tree;
 	int count, i;
 
-	count = descendants(&tree);
+	count = find_descendants(&tree);
 	for (i = 1; i <= count; i++)
 		proc_signal(tree[i].pid, tree[i].started, signal);
 	free(tree);
 }
 
-/* Nothing shall have changed: end what we have started. */
+/* Stop what we have started, so that nothing has changed. */
 static void kill_new_server(void)
 {
 	__u64 end = now_ms() + 5000;
 	struct process *tree;
 	int count;
 
-	end_all(SIGTERM);
+	signal_all(SIGTERM);
 	do {
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
-		count = descendants(&tree);
+		count = find_descendants(&tree);
 		free(tree);
 		if (count > 0)
 			sleep_ms(20);
 	} while (count > 0 && now_ms() < end);
-	end_all(SIGKILL);
+	signal_all(SIGKILL);
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
 }
 
-/* The process that stands for the new server: our child that this one descends from. */
+/* The main process of the new server: the child of ours that this one descends from. */
 static int find_server(pid_t pid, struct process *server)
 {
 	while (!proc_read(pid, server)) {
@@ -136,13 +139,13 @@ static int find_server(pid_t pid, struct process *server)
 			return 0;
 		pid = server->parent;
 	}
-	return fail("the new server has ended");
+	return fail("the new server has exited");
 }
 
-/* systemd watches the main process of a unit. With NotifyAccess=exec it may be told of
- * another one by us, whom it has started to reload the unit.
+/* systemd watches the main process of a unit. With NotifyAccess=exec we may tell it another
+ * one, as it has started us to reload the unit.
  */
-static void notify(pid_t pid)
+static void notify_systemd(pid_t pid)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 	const char *path = getenv("NOTIFY_SOCKET");
@@ -158,7 +161,7 @@ static void notify(pid_t pid)
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || sendto(fd, text, len, 0, (struct sockaddr *)&to,
 			     offsetof(struct sockaddr_un, sun_path) + strlen(path)) < 0)
-		say("systemd was not told of process %d (%s)", pid, strerror(errno));
+		say("cannot tell systemd the main process %d (%s)", pid, strerror(errno));
 	if (fd >= 0)
 		close(fd);
 }
@@ -166,21 +169,18 @@ static void notify(pid_t pid)
 #define MAX_SERVICES 16
 
 struct plan {
-	const char *names[MAX_SERVICES];
-	int nr_services;
 	char **command;
-	struct process old; /* pid 0: whoever the generation was made of */
 	__u32 old_pid;
-	__u32 wanted;
+	struct process old; /* pid 0: the main process of the generation */
 	const char *kill_by;
 	int signal;
 	__u64 idle;
-	__u64 timeout;
 	__u64 drain_timeout;
-	__u64 settle;
+	struct server_wait wait;
+	int nr_services;
 };
 
-/* One of the services that the server has. */
+/* One of the services of the server. */
 struct switch_target {
 	struct service service;
 	struct held_socket *sockets;
@@ -189,47 +189,10 @@ struct switch_target {
 	struct process old;
 };
 
-static int find_new_sockets(struct switch_target *targets, const struct plan *plan)
-{
-	__u32 other_gen;
-	int i;
+/* -- What is to be done, found out before anything is --------------------------------- */
 
-	for (i = 0; i < plan->nr_services; i++) {
-		targets[i].count = server_wait(&targets[i].service, getpid(), plan->command[0],
-					     plan->wanted, plan->timeout, &targets[i].sockets,
-					     &other_gen, has_failed);
-		if (targets[i].count < 0)
-			return -1;
-		if (!targets[i].count)
-			return fail("%s has inherited the sockets of generation %u, and no others: "
-				    "there is nothing to switch",
-				    plan->command[0], other_gen);
-	}
-	return server_settle(getpid(), plan->command[0], plan->settle, has_failed);
-}
-
-/* All or none. */
-static int switch_all(struct switch_target *targets, int count, const struct process *server)
-{
-	int prepared, switched, i, err = 0;
-
-	for (prepared = 0; prepared < count && !err; prepared++)
-		err = server_prepare(&targets[prepared].service, targets[prepared].sockets,
-				     targets[prepared].count, server, false, &targets[prepared].new_gen);
-	for (switched = 0; switched < count && !err; switched++)
-		err = generation_switch(&targets[switched].service, targets[switched].new_gen);
-	if (!err)
-		return 0;
-	for (i = 0; i < switched; i++)
-		generation_switch(&targets[i].service, targets[i].old_gen);
-	for (i = 0; i < prepared; i++)
-		if (targets[i].new_gen)
-			generation_drop(&targets[i].service, targets[i].new_gen);
-	return err;
-}
-
-/* What the new server is told. Where it matters is in ids, so a service that has none does
- * not count, but if there is no other.
+/* The generation that the new server is told. It matters in ids, so a service that is steered
+ * by ids takes precedence.
  */
 static __u32 next_generation(const struct switch_target *targets, int count)
 {
@@ -254,15 +217,77 @@ static int check_numbers(const struct switch_target *targets, const struct plan 
 		if (!number)
 			return -1;
 		if (targets[i].service.config.steering.mode == UDP_ID && number != told)
-			return fail("generation %u comes next in service %s, and generation %u in "
-				    "another one that is steered by ids: the new server can be "
-				    "told one number only. Restart them one by one",
-				    number, plan->names[i], told);
+			return fail("the next generation is %u in service %s, and %u in another "
+				    "service that is steered by ids, but the new server can be "
+				    "told only one number: restart them one by one",
+				    number, targets[i].service.name, told);
 	}
 	return 0;
 }
 
-/* The commands that do what take_down() does. */
+static int read_args(const struct arguments *args, struct plan *plan)
+{
+	if (args_require_name(args))
+		return -1;
+	if (!args->rest || !*args->rest)
+		return fail("restart takes the command that starts the server: reuseportctl "
+			    "restart %s -- COMMAND...",
+			    args->words[0]);
+	plan->command = args->rest;
+	plan->old_pid = args_number(args, "--old", 0);
+	plan->idle = args_number(args, "--idle", IDLE_DEFAULT);
+	plan->drain_timeout = args_number(args, "--drain-timeout", DRAIN_DEFAULT_MS);
+	plan->wait = (struct server_wait){
+		.pid = getpid(),
+		.who = plan->command[0],
+		.wanted = args_number(args, "--wait", 0),
+		.timeout = args_number(args, "--timeout", 30000),
+		.settle = args_number(args, "--settle", 0),
+		.is_over = has_failed,
+	};
+	plan->kill_by = args_text(args, "--kill");
+	if (!plan->kill_by)
+		plan->kill_by = "TERM";
+	plan->signal = proc_parse_signal(plan->kill_by);
+	return plan->signal < 0 ? -1 : 0;
+}
+
+/* Open and lock all services. plan->nr_services is how many are open. */
+static int open_targets(const struct arguments *args, struct plan *plan,
+			struct switch_target *targets)
+{
+	int i;
+
+	for (i = 0; i < args->nr_words; i++) {
+		struct service *service = &targets[i].service;
+
+		if (service_open_locked(service, args->words[i]))
+			return -1;
+		plan->nr_services++;
+		targets[i].old_gen = service->now.current;
+		if (require_netns(service) ||
+		    (plan->old_pid &&
+		     server_read(plan->old_pid, service->config.netns, &plan->old)))
+			return -1;
+	}
+	return check_numbers(targets, plan);
+}
+
+static void print_plan(const struct switch_target *targets, const struct plan *plan)
+{
+	int i;
+
+	for (i = 0; i < plan->nr_services; i++) {
+		const struct service *service = &targets[i].service;
+
+		say("would start %s, switch service %s to it as generation %u, and drain and stop "
+		    "generation %u",
+		    plan->command[0], service->name, generation_next(service),
+		    service->now.current);
+	}
+}
+
+/* Write the commands that do what is left after the switch. */
 static void describe_rest(const struct switch_target *targets, const struct plan *plan, char *text,
 			  size_t size)
 {
@@ -273,8 +298,8 @@ static void describe_rest(const struct switch_target *targets, const struct plan
 	for (i = 0; i < plan->nr_services; i++) {
 		if (i)
 			len += snprintf(text + len, size - len, " && ");
-		len += describe_drain(text + len, size - len, plan->names[i], targets[i].old_gen,
-				      plan->idle);
+		len += drain_describe(text + len, size - len, targets[i].service.name,
+				      targets[i].old_gen, plan->idle);
 	}
 	if (plan->old_pid)
 		snprintf(text + len, size - len, " && kill -%s %u", plan->kill_by, plan->old_pid);
@@ -282,60 +307,102 @@ static void describe_rest(const struct switch_target *targets, const struct plan
 		snprintf(text + len, size - len, " --kill %s", plan->kill_by);
 }
 
+/* -- Starting and switching -------------------------------------------------------------- */
+
+static int wait_for_sockets(struct switch_target *targets, const struct plan *plan)
+{
+	__u32 other_gen;
+	int i;
+
+	for (i = 0; i < plan->nr_services; i++) {
+		targets[i].count = server_wait(&targets[i].service, &plan->wait,
+					       &targets[i].sockets, &other_gen);
+		if (targets[i].count < 0)
+			return -1;
+		if (!targets[i].count)
+			return fail("%s has inherited the sockets of generation %u, and has no "
+				    "others: there is nothing to switch to",
+				    plan->command[0], other_gen);
+	}
+	return server_settle(&plan->wait);
+}
+
+/* All or none. */
+static int switch_all(struct switch_target *targets, int count, const struct process *server)
+{
+	int prepared, switched, i, err = 0;
+
+	for (prepared = 0; prepared < count && !err; prepared++)
+		err = server_prepare(&targets[prepared].service, targets[prepared].sockets,
+				     targets[prepared].count, server, false,
+				     &targets[prepared].new_gen);
+	for (switched = 0; switched < count && !err; switched++)
+		err = generation_switch(&targets[switched].service, targets[switched].new_gen);
+	if (!err)
+		return 0;
+	for (i = 0; i < switched; i++)
+		generation_switch(&targets[i].service, targets[i].old_gen);
+	for (i = 0; i < prepared; i++)
+		if (targets[i].new_gen)
+			generation_drop(&targets[i].service, targets[i].new_gen);
+	return err;
+}
+
 /* With the locks held: from nothing to the switch, or back to nothing. */
+static int start_and_switch(struct switch_target *targets, const struct plan *plan,
+			    struct process *server)
+{
+	char number[16];
+
+	snprintf(number, sizeof(number), "%u", next_generation(targets, plan->nr_services));
+	if (start(plan->command, number))
+		return -1;
+	if (!wait_for_sockets(targets, plan) && !find_server(targets[0].sockets[0].pid, server) &&
+	    !has_failed() && !switch_all(targets, plan->nr_services, server))
+		return 0;
+	kill_new_server();
+	return -1;
+}
+
 static int bring_up(struct switch_target *targets, const struct plan *plan)
 {
-	char resume_cmd[MAX_SENTENCE - 512], number[16];
+	char resume_cmd[MAX_SENTENCE - 512];
 	struct process server;
 	int err, i;
 
-	snprintf(number, sizeof(number), "%u", next_generation(targets, plan->nr_services));
-	err = start(plan->command, number);
-	if (!err) {
-		err = find_new_sockets(targets, plan) ||
-		      find_server(targets[0].sockets[0].pid, &server) || has_failed() ||
-		      switch_all(targets, plan->nr_services, &server);
-		if (err)
-			kill_new_server();
-	}
+	err = start_and_switch(targets, plan, &server);
+	report_errors();
 	for (i = 0; i < plan->nr_services; i++) {
 		free(targets[i].sockets);
 		if (err)
-			say("nothing has changed: service %s goes on with generation %u",
-			    plan->names[i], targets[i].old_gen);
+			say("nothing has changed: service %s stays with generation %u",
+			    targets[i].service.name, targets[i].old_gen);
 	}
 	if (err)
 		return -1;
 	handle(SIG_DFL);
-	notify(server.pid);
+	notify_systemd(server.pid);
 	for (i = 0; i < plan->nr_services; i++)
 		say("service %s: switched to generation %u, %s(%d) with %d socket%s",
-		    plan->names[i], targets[i].new_gen, server.comm, server.pid, targets[i].count,
-		    targets[i].count == 1 ? "" : "s");
-	/* while it was switched; from here on a signal ends us */
+		    targets[i].service.name, targets[i].new_gen, server.comm, server.pid,
+		    targets[i].count, targets[i].count == 1 ? "" : "s");
+	/* a signal that came during the switch; from here on one ends us */
 	if (interrupted) {
 		describe_rest(targets, plan, resume_cmd, sizeof(resume_cmd));
-		return fail("interrupted after the switch: the old server goes on running; to "
+		return fail("interrupted after the switch: the old server is still running; to "
 			    "stop it: %s",
 			    resume_cmd);
 	}
 	return 0;
 }
 
-/* The old server has to be out of work in all its services before it is told to stop. */
-static int take_down(struct switch_target *targets, const struct plan *plan)
+/* -- Draining and stopping ------------------------------------------------------------------ */
+
+/* The old server must be drained in all its services before it is told to stop. */
+static int stop_old(struct switch_target *targets, const struct plan *plan)
 {
-	__u64 end = now_ms() + plan->drain_timeout;
-	char resume_cmd[MAX_SENTENCE - 512];
 	int i, err = 0;
 
-	describe_rest(targets, plan, resume_cmd, sizeof(resume_cmd));
-
-	for (i = 0; i < plan->nr_services && !err; i++)
-		err = server_drain(&targets[i].service, targets[i].old_gen,
-				   plan->idle == UINT64_MAX ? default_idle(&targets[i].service) :
-							      plan->idle,
-				   end, resume_cmd);
 	for (i = 0; i < plan->nr_services && !err; i++)
 		err = service_lock(&targets[i].service) ||
 		      server_find(&targets[i].service, targets[i].old_gen,
@@ -345,86 +412,60 @@ static int take_down(struct switch_target *targets, const struct plan *plan)
 			err = server_stop(&targets[i].old, plan->signal);
 	for (i = 0; i < plan->nr_services; i++)
 		service_unlock(&targets[i].service);
+	return err;
+}
+
+static int take_down(struct switch_target *targets, const struct plan *plan)
+{
+	char resume_cmd[MAX_SENTENCE - 512];
+	struct drain drain = {
+		.idle = plan->idle,
+		.end = now_ms() + plan->drain_timeout,
+		.resume_cmd = resume_cmd,
+	};
+	int i, err = 0;
+
+	describe_rest(targets, plan, resume_cmd, sizeof(resume_cmd));
 	for (i = 0; i < plan->nr_services && !err; i++) {
-		err = server_await_end(&targets[i].service, targets[i].old_gen, &targets[i].old,
-				       plan->signal, end, resume_cmd);
+		drain.number = targets[i].old_gen;
+		err = drain_wait(&targets[i].service, &drain);
+	}
+	if (!err)
+		err = stop_old(targets, plan);
+	for (i = 0; i < plan->nr_services && !err; i++) {
+		drain.number = targets[i].old_gen;
+		err = drain_wait_end(&targets[i].service, &drain, &targets[i].old, plan->signal);
 		if (!err)
 			say("generation %u of service %s has stopped", targets[i].old_gen,
-			    plan->names[i]);
+			    targets[i].service.name);
 	}
 	return err;
 }
 
-static int parse(struct arguments *args, struct plan *plan)
+static int run(struct switch_target *targets, const struct plan *plan)
 {
-	int i;
+	int err, i;
 
-	for (i = 0; i < args->argc && strcmp(args->argv[i], "--"); i++)
-		;
-	if (i + 1 >= args->argc)
-		return fail("restart what? Give the command that starts the server behind --");
-	plan->command = args->argv + i + 1;
-	args->argc = i;
-	if (take_number(args, "--old", &plan->old_pid, INT32_MAX) ||
-	    take_number(args, "--wait", &plan->wanted, MAX_SLOTS) ||
-	    take_duration(args, "--idle", &plan->idle) ||
-	    take_duration(args, "--timeout", &plan->timeout) ||
-	    take_duration(args, "--drain-timeout", &plan->drain_timeout) ||
-	    take_duration(args, "--settle", &plan->settle) ||
-	    take_option(args, "--kill", &plan->kill_by))
-		return -1;
-	do {
-		if (take_name(args, &plan->names[plan->nr_services++]))
-			return -1;
-	} while (args->argc && plan->nr_services < MAX_SERVICES);
-	plan->signal = parse_signal(plan->kill_by);
-	return plan->signal < 0 ? -1 : args_end(args);
+	err = bring_up(targets, plan);
+	for (i = 0; i < plan->nr_services; i++)
+		service_unlock(&targets[i].service);
+	return err ? -1 : take_down(targets, plan);
 }
 
-int do_restart(struct arguments *args)
+int cmd_restart(const struct arguments *args)
 {
-	struct plan plan = {
-		.kill_by = "TERM",
-		.idle = UINT64_MAX,
-		.timeout = 30000,
-		.drain_timeout = DRAIN_MS,
-	};
 	struct switch_target targets[MAX_SERVICES] = {};
-	int opened, err = 0, i;
+	struct plan plan = {};
+	int err, i;
 
-	if (parse(args, &plan))
+	if (read_args(args, &plan))
 		return -1;
-	for (opened = 0; opened < plan.nr_services; opened++) {
-		struct service *service = &targets[opened].service;
-
-		err = service_open(service, plan.names[opened], true);
-		if (err)
-			break;
-		targets[opened].old_gen = service->now.current;
-		err = require_netns(service) ||
-		      (plan.old_pid &&
-		       server_read(plan.old_pid, service->config.netns, &plan.old));
-		if (err)
-			plan.nr_services = opened;
-	}
-	if (!err)
-		err = check_numbers(targets, &plan);
-	for (i = 0; i < opened && !err && dry_run; i++) {
-		const struct service *service = &targets[i].service;
-
-		say("would start %s, switch service %s to it as generation %u, and drain "
-		    "and stop generation %u",
-		    plan.command[0], plan.names[i], generation_next(service),
-		    service->now.current);
-	}
-	if (!err && !dry_run) {
-		err = bring_up(targets, &plan);
-		for (i = 0; i < opened; i++)
-			service_unlock(&targets[i].service);
-		if (!err)
-			err = take_down(targets, &plan);
-	}
-	for (i = 0; i < opened; i++)
+	err = open_targets(args, &plan, targets);
+	if (!err && args->dry_run)
+		print_plan(targets, &plan);
+	else if (!err)
+		err = run(targets, &plan);
+	for (i = 0; i < plan.nr_services; i++)
 		service_close(&targets[i].service);
 	return err ? -1 : 0;
 }

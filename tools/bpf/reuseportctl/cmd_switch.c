@@ -1,118 +1,131 @@
 // SPDX-License-Identifier: GPL-2.0
-/* switch and rollback: what is new goes to another generation. */
+/* switch: make another server the current generation. */
 #include <stdlib.h>
 
-#include "group.h"
+#include "args.h"
 #include "server.h"
+#include "service.h"
 
-/* To a generation that there is. Its group may have lost the program since. */
-static int switch_existing(struct service *service, __u32 number, bool force)
+/* The sockets of a generation, those first that have a process. Return how many, or -1. */
+static int find_members(const struct service *service, __u32 number, struct held_socket **sockets)
 {
-	struct held_socket *sockets;
 	struct member *members;
-	int count, nr, i, live = 0, err;
+	int count, nr, i, live = 0;
 
-	count = find_sockets(&service->endpoint, 0, &sockets);
+	count = sockets_find(&service->endpoint, 0, sockets);
 	if (count < 0)
 		return -1;
 	nr = generation_members(service, &members);
 	for (i = 0; i < count && nr > 0; i++)
-		if (member_find(members, nr, sockets[i].info.cookie) == number)
-			sockets[live++] = sockets[i];
-	if (nr < 0)
-		err = -1;
-	else if (!live)
-		err = fail("generation %u of service %s has no socket any more: start its server "
-			   "again and switch to that", number, service->name);
-	else if (!sockets[0].pid)
-		err = fail("the processes of generation %u of service %s cannot be seen from here: "
-			   "run this in their PID namespace, or that of the host", number,
-			   service->name);
-	else
-		err = !force && group_check_prog(service, &service->endpoint, &sockets[0].info);
-	if (!err && !dry_run)
-		err = generation_attach_prog(service, sockets, live) ||
-		      generation_switch(service, number);
+		if (member_find(members, nr, (*sockets)[i].info.cookie) == number)
+			(*sockets)[live++] = (*sockets)[i];
 	free(members);
-	free(sockets);
-	return err;
+	return nr < 0 ? -1 : live;
 }
 
-int do_switch(struct arguments *args)
-{
-	__u32 pid = 0, wanted = 0, number = 0, other_gen;
-	struct held_socket *sockets = NULL;
-	struct process process;
-	struct service service;
-	__u64 timeout = 30000, settle = 0;
-	const char *name;
+/* What is to be done, found out before anything is. */
+struct plan {
+	struct process server;
 	char who[32];
-	bool force;
-	int count, err;
+	bool is_new;			/* make a generation of the sockets */
+	__u32 number;			/* the generation to switch to */
+	struct held_socket *sockets;	/* of it */
+	int count;
+};
 
-	force = take_flag(args, "--force");
-	if (take_name(args, &name) || take_number(args, "--pid", &pid, INT32_MAX) ||
-	    take_number(args, "--wait", &wanted, MAX_SLOTS) ||
-	    take_duration(args, "--timeout", &timeout) ||
-	    take_duration(args, "--settle", &settle) || args_end(args))
+static int plan_existing(const struct service *service, bool force, struct plan *plan)
+{
+	free(plan->sockets);
+	plan->count = find_members(service, plan->number, &plan->sockets);
+	if (plan->count < 0)
 		return -1;
-	if (!pid)
-		return fail("to which server? Say --pid PID, its main process");
-	if (service_open(&service, name, true))
-		return -1;
-	err = require_netns(&service) || server_read(pid, service.config.netns, &process);
-	if (err)
-		goto out;
+	if (!plan->count)
+		return fail("generation %u of service %s has no socket any more: start its server "
+			    "again and switch to that",
+			    plan->number, service->name);
+	if (!plan->sockets[0].pid)
+		return fail("the processes of generation %u of service %s are not visible here: "
+			    "run this in their PID namespace, or that of the host",
+			    plan->number, service->name);
+	return !force && group_check_prog(service, plan->sockets[0].info.cookie) < 0 ? -1 : 0;
+}
 
-	snprintf(who, sizeof(who), "%s(%u)", process.comm, pid);
-	count = server_wait(&service, pid, who, wanted, timeout, &sockets, &other_gen, NULL);
-	if (count < 0 || server_settle(pid, who, settle, NULL)) {
-		err = -1;
-	} else if (dry_run) {
-		number = count ? generation_next(&service) : other_gen;
-		err = !number || (count && check_reuseport(sockets, count));
-	} else if (count) {
-		err = server_prepare(&service, sockets, count, &process, force, &number) ||
-		      generation_switch(&service, number);
-	} else {
-		/* a generation already, the current one or another */
-		number = other_gen;
-		err = switch_existing(&service, number, force);
+static int make_plan(const struct service *service, const struct server_wait *wait, bool force,
+		     struct plan *plan)
+{
+	__u32 other_gen;
+
+	plan->count = server_wait(service, wait, &plan->sockets, &other_gen);
+	if (plan->count < 0 || server_settle(wait))
+		return -1;
+	plan->is_new = plan->count > 0;
+	if (plan->is_new) {
+		plan->number = generation_next(service);
+		return plan->number ? 0 : -1;
 	}
-	free(sockets);
+	/* they are a generation already, perhaps the current one */
+	plan->number = other_gen;
+	return plan_existing(service, force, plan);
+}
+
+/* What carrying it out would find. */
+static int check(const struct service *service, bool force, const struct plan *plan)
+{
+	if (!plan->is_new)
+		return 0;
+	if (!force && group_check_prog(service, plan->sockets[0].info.cookie) < 0)
+		return -1;
+	return generation_check(&service->config, plan->sockets, plan->count) ||
+	       server_require_reuseport(plan->sockets, plan->count);
+}
+
+static int carry_out(struct service *service, bool force, struct plan *plan)
+{
+	int err;
+
+	if (plan->is_new)
+		err = server_prepare(service, plan->sockets, plan->count, &plan->server, force,
+				     &plan->number);
+	else
+		/* the group may have lost the program since */
+		err = group_attach_to_any(service, plan->sockets, plan->count);
+	return err ? -1 : generation_switch(service, plan->number);
+}
+
+int cmd_switch(const struct arguments *args)
+{
+	struct server_wait wait = {
+		.pid = args_number(args, "--pid", 0),
+		.wanted = args_number(args, "--wait", 0),
+		.timeout = args_number(args, "--timeout", 30000),
+		.settle = args_number(args, "--settle", 0),
+	};
+	bool force = args_flag(args, "--force");
+	struct service service;
+	struct plan plan = {};
+	int err;
+
+	if (args_require_name(args))
+		return -1;
+	if (!wait.pid)
+		return fail("--pid PID is required: the main process of the server to switch to");
+	if (service_open_locked(&service, args->words[0]))
+		return -1;
+	err = require_netns(&service) ||
+	      server_read(wait.pid, service.config.netns, &plan.server);
+	if (!err) {
+		snprintf(plan.who, sizeof(plan.who), "%s(%u)", plan.server.comm, wait.pid);
+		wait.who = plan.who;
+		err = make_plan(&service, &wait, force, &plan);
+	}
 	if (!err)
-		say("service %s: %s generation %u, %s%s", name,
-		    dry_run ? "would switch to" : "switched to", number, who,
-		    count ? "" : ", which had these sockets before");
-out:
+		err = args->dry_run ? check(&service, force, &plan) :
+				      carry_out(&service, force, &plan);
+	if (!err)
+		say("service %s: %s generation %u, %s%s", service.name,
+		    args->dry_run ? "would switch to" : "switched to", plan.number, plan.who,
+		    plan.is_new ? "" : ", which had these sockets before");
+	free(plan.sockets);
 	service_close(&service);
 	return err ? -1 : 0;
-}
-
-int do_rollback(struct arguments *args)
-{
-	bool force = take_flag(args, "--force");
-	struct generation about;
-	struct service service;
-	const char *name;
-	__u32 number = 0;
-	int err = 0, i;
-
-	if (take_name(args, &name) || args_end(args) || service_open(&service, name, true))
-		return -1;
-	for (i = 0; i < MAX_GENERATIONS && !number; i++)
-		if (service.now.generations[i] < service.now.current &&
-		    generation_nr_sockets(&service, service.now.generations[i]))
-			number = service.now.generations[i];
-	if (!number || generation_read(&service, number, &about))
-		err = fail("service %s has no generation before %u that still has sockets: start "
-			   "the old server again and switch to it",
-			   name, service.now.current);
-	else
-		err = switch_existing(&service, number, force);
-	if (!err)
-		say("service %s: %s generation %u, %s(%u)", name,
-		    dry_run ? "would go back to" : "back to", number, about.comm, about.pid);
-	service_close(&service);
-	return err;
 }

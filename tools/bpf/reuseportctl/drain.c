@@ -1,94 +1,114 @@
 // SPDX-License-Identifier: GPL-2.0
-/* drain: wait until a generation has nothing to do any more, and stop it.
+/* Waiting until a generation has no work left, and until it has ended.
  *
- * Nothing new comes to a generation that is not the current one. What may still come:
- * connections that wait to be accepted, datagrams that wait to be read, and the datagrams
- * of those who have been with it before. The first two are what sock_diag calls the
- * socket's queue, the last is seen by the program, which notes when a slot was selected.
+ * A generation that is not the current one gets nothing new. What it may still have:
+ * connections that wait to be accepted, datagrams that wait to be read, and datagrams of
+ * known peers. The first two are what sock_diag reports as the queue of the socket; the
+ * program notes when it last selected a slot.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "server.h"
+#include "drain.h"
 
-/* How often to look. Looks count, not time alone: if the machine stalls, time goes by in
- * which nobody could do anything, neither a peer nor the server.
+/* How often to look. Time alone does not count, looks do as well: while the machine stalls,
+ * time passes in which neither a peer nor the server could do anything.
  */
-#define STEP_MS 50
-#define MAX_LOOKS 20
+#define STEP_MS		50
+#define MAX_LOOKS	20
 
 struct backlog {
-	int live;
+	int nr_sockets;
 	__u64 queued;
-	__u64 seen; /* CLOCK_MONOTONIC of the last packet, ns */
-	__u64 silent; /* ms since then */
+	__u64 seen;	/* CLOCK_MONOTONIC of the last packet, ns */
+	__u64 silent;	/* ms since then */
 	char comm[16];
 	__u32 pid;
 };
 
+static __u64 count_queued(const struct socket_info *sockets, int count, const __u64 *cookies,
+			  __u32 slots)
+{
+	__u64 queued = 0;
+	__u32 slot;
+	int i;
+
+	for (slot = 0; slot < slots; slot++)
+		for (i = 0; i < count && cookies[slot]; i++)
+			if (sockets[i].cookie == cookies[slot])
+				queued += sockets[i].queue;
+	return queued;
+}
+
 static int read_backlog(struct service *service, __u32 number, struct backlog *backlog)
 {
-	struct endpoint_socket *sockets;
+	struct socket_info *sockets;
 	__u64 cookies[MAX_SLOTS];
-	struct generation about;
+	struct generation info;
 	struct counter counter;
-	__u64 seen = 0;
-	int count, i;
 	__u32 slot;
+	int count;
 
 	memset(backlog, 0, sizeof(*backlog));
 	if (service_read_state(service))
 		return -1;
-	if (generation_read(service, number, &about))
+	if (generation_read(service, number, &info))
 		return 0;
-	backlog->live = generation_cookies(service, &about, cookies);
-	if (!backlog->live)
+	backlog->nr_sockets = generation_read_cookies(service, &info, cookies);
+	if (!backlog->nr_sockets)
 		return 0;
-	memcpy(backlog->comm, about.comm, sizeof(backlog->comm));
-	backlog->pid = about.pid;
+	memcpy(backlog->comm, info.comm, sizeof(backlog->comm));
+	backlog->pid = info.pid;
 
-	count = sock_diag_sockets(&service->endpoint, &sockets);
+	count = sock_diag_list(&service->endpoint, &sockets);
 	if (count < 0)
 		return -1;
-	for (slot = 0; slot < about.slots; slot++) {
-		for (i = 0; i < count && cookies[slot]; i++)
-			if (sockets[i].cookie == cookies[slot])
-				backlog->queued += sockets[i].queue;
-		if (generation_read_counter(service, number, slot, &counter)) {
-			free(sockets);
-			return -1;
-		}
-		if (counter.seen > seen)
-			seen = counter.seen;
-	}
+	backlog->queued = count_queued(sockets, count, cookies, info.slots);
 	free(sockets);
-	backlog->seen = seen;
-	backlog->silent = now_ms() - seen / 1000000;
+	for (slot = 0; slot < info.slots; slot++) {
+		if (generation_read_counter(service, number, slot, &counter))
+			return -1;
+		if (counter.seen > backlog->seen)
+			backlog->seen = counter.seen;
+	}
+	backlog->silent = now_ms() - backlog->seen / 1000000;
 	return 0;
 }
 
-/* A peer that is known may be silent for a while; others come no more. */
-__u64 default_idle(const struct service *service)
+/* A known peer may be silent for a while; other packets are not part of anything. */
+__u64 drain_idle(const struct service *service, __u64 idle)
 {
+	if (idle != IDLE_DEFAULT)
+		return idle;
 	return service->config.steering.mode == UDP_NONE ? 1000 : 30000;
 }
 
-int describe_drain(char *text, size_t size, const char *name, __u32 number, __u64 idle)
+int drain_describe(char *text, size_t size, const char *name, __u32 number, __u64 idle)
 {
 	char option[32] = "";
 
-	if (idle != UINT64_MAX)
+	if (idle != IDLE_DEFAULT)
 		snprintf(option, sizeof(option), " --idle %gs", idle / 1e3);
 	return snprintf(text, size, "reuseportctl drain %s --generation %u%s", name, number,
 			option);
 }
 
-int server_drain(struct service *service, __u32 number, __u64 idle, __u64 end, const char *resume_cmd)
+__u32 drain_choose(const struct service *service)
+{
+	const __u32 *number = service->now.generations;
+	int i;
+
+	for (i = 0; i < MAX_GENERATIONS; i++)
+		if (number[i] != service->now.current && generation_nr_sockets(service, number[i]))
+			return number[i];
+	return 0;
+}
+
+int drain_wait(struct service *service, const struct drain *drain)
 {
 	const char *unit = service->config.protocol == IPPROTO_TCP ? "connections" : "bytes";
-	__u64 begin = now_ms(), seen = 0;
+	__u64 begin = now_ms(), seen = 0, idle = drain_idle(service, drain->idle);
 	__u32 looks = idle / STEP_MS, quiet = 0;
 	struct backlog backlog;
 
@@ -96,83 +116,59 @@ int server_drain(struct service *service, __u32 number, __u64 idle, __u64 end, c
 		looks = MAX_LOOKS;
 
 	for (;;) {
-		if (read_backlog(service, number, &backlog))
+		if (read_backlog(service, drain->number, &backlog))
 			return -1;
-		if (service->now.current == number)
-			return fail("generation %u of service %s is the current one: what is new "
-				    "goes there. Switch first",
-				    number, service->name);
-		if (!backlog.live)
-			/* detach empties the maps, and the server serves on */
+		if (service->now.current == drain->number)
+			return fail("generation %u of service %s is the current one and gets new "
+				    "traffic: switch first",
+				    drain->number, service->name);
+		if (!backlog.nr_sockets)
+			/* detach empties the maps too, and then the server still serves */
 			return service_check_exists(service);
 		quiet = backlog.queued || backlog.seen != seen ? 0 : quiet + 1;
 		seen = backlog.seen;
 		/* at least twice: a handshake may have ended in between */
 		if (quiet > looks && quiet > 1 && backlog.silent >= idle)
 			return 0;
-		if (now_ms() >= end)
-			return fail("generation %u of service %s is not silent after %.1f s: %llu "
-				    "%s wait, the last packet came %.1f s ago. %s(%u) goes on "
-				    "serving, and generation %u gets what is new; to go on "
+		if (now_ms() >= drain->end)
+			return fail("generation %u of service %s is still in use after %.1f s: "
+				    "%llu %s queued, last packet %.1f s ago. %s(%u) continues to "
+				    "serve it, and generation %u gets new traffic; to continue "
 				    "waiting: %s",
-				    number, service->name, (now_ms() - begin) / 1e3,
+				    drain->number, service->name, (now_ms() - begin) / 1e3,
 				    backlog.queued, unit, backlog.silent / 1e3, backlog.comm,
-				    backlog.pid, service->now.current, resume_cmd);
-		progress("generation %u: %d sockets, %llu %s wait, last packet %.1f s ago (idle: "
+				    backlog.pid, service->now.current, drain->resume_cmd);
+		progress("generation %u: %d sockets, %llu %s queued, last packet %.1f s ago (idle: "
 			 "%.1f s)",
-			 number, backlog.live, backlog.queued, unit, backlog.silent / 1e3,
-			 idle / 1e3);
+			 drain->number, backlog.nr_sockets, backlog.queued, unit,
+			 backlog.silent / 1e3, idle / 1e3);
 		sleep_ms(STEP_MS);
 	}
 }
 
-int server_find(struct service *service, __u32 number, const struct process *known,
-		struct process *process)
-{
-	struct generation about;
-
-	/* a rollback may have come first */
-	if (service->now.current == number)
-		return fail("generation %u of service %s is the current one again: left alone",
-			    number, service->name);
-	*process = known ? *known : (struct process){};
-	if (!known && !generation_read(service, number, &about))
-		*process = (struct process){ .pid = about.pid, .started = about.started };
-	return 0;
-}
-
-int server_stop(const struct process *process, int signal)
-{
-	if (!process->pid || !proc_signal(process->pid, process->started, signal) ||
-	    errno == ESRCH)
-		return 0;
-	return fail("cannot send signal %d to process %d (%s): it needs CAP_KILL", signal,
-		    process->pid, strerror(errno));
-}
-
-/* Who has the sockets of a generation, as far as that can be seen. */
-static int name_holders(const struct service *service, __u32 number, char *text, size_t size)
+/* List the processes that have sockets of a generation, as far as they are visible. */
+static int list_holders(const struct service *service, __u32 number, char *text, size_t size)
 {
 	struct held_socket *sockets;
 	__u64 cookies[MAX_SLOTS];
-	struct generation about;
+	struct generation info;
 	int count, len = 0, i;
 	pid_t last = 0;
 	__u32 slot;
 
 	*text = '\0';
-	if (generation_read(service, number, &about))
+	if (generation_read(service, number, &info))
 		return 0;
-	generation_cookies(service, &about, cookies);
-	count = find_sockets(&service->endpoint, 0, &sockets);
+	generation_read_cookies(service, &info, cookies);
+	count = sockets_find(&service->endpoint, 0, &sockets);
 	if (count < 0)
 		return -1;
 	for (i = 0; i < count; i++) {
-		for (slot = 0; slot < about.slots; slot++)
+		for (slot = 0; slot < info.slots; slot++)
 			if (cookies[slot] == sockets[i].info.cookie)
 				break;
-		/* those of one process stand together */
-		if (slot == about.slots || !sockets[i].pid || sockets[i].pid == last)
+		/* those of one process are next to each other */
+		if (slot == info.slots || !sockets[i].pid || sockets[i].pid == last)
 			continue;
 		last = sockets[i].pid;
 		if (len + 32 >= (int)size) {
@@ -185,49 +181,50 @@ static int name_holders(const struct service *service, __u32 number, char *text,
 	return 0;
 }
 
-/* A process that is gone has not always taken its sockets along: it may have left children
- * that have them, or be known by its number in another PID namespace, and not be gone.
+/* A process that has ended does not always take its sockets along: it may have left children
+ * that have them, or it may run after all, under another number in its PID namespace.
  */
 static int check_closed(struct service *service, __u32 number, const struct process *process)
 {
-	/* its children may end a moment after it */
+	/* its children may end a moment later */
 	__u64 end = now_ms() + 3000;
 	char holders[256];
-	int live;
+	int nr;
 
-	while ((live = generation_nr_sockets(service, number)) && now_ms() < end)
+	while ((nr = generation_nr_sockets(service, number)) && now_ms() < end)
 		sleep_ms(20);
-	if (!live)
+	if (!nr)
 		return service_check_exists(service);
-	if (name_holders(service, number, holders, sizeof(holders)))
+	if (list_holders(service, number, holders, sizeof(holders)))
 		return -1;
-	return fail("process %d is gone, but %d socket%s of generation %u of service %s %s open: "
+	return fail("process %d has ended, but %d socket%s of generation %u of service %s %s open: "
 		    "%s%s",
-		    process->pid, live, live == 1 ? "" : "s", number, service->name,
-		    live == 1 ? "is" : "are",
-		    *holders ? "stop who has them, " :
-			       "who has them cannot be seen from here, run this in their PID "
-			       "namespace, or that of the host",
+		    process->pid, nr, nr == 1 ? "" : "s", number, service->name,
+		    nr == 1 ? "is" : "are",
+		    *holders ? "stop the processes that have them, " :
+			       "the processes that have them are not visible here, run this in "
+			       "their PID namespace, or that of the host",
 		    holders);
 }
 
-int server_await_end(struct service *service, __u32 number, const struct process *process,
-		     int signal, __u64 end, const char *resume_cmd)
+int drain_wait_end(struct service *service, const struct drain *drain,
+		   const struct process *process, int signal)
 {
 	__u64 begin = now_ms();
 
 	while (process->pid && proc_is_alive(process->pid, process->started)) {
 		if (service_read_state(service))
 			return -1;
-		if (now_ms() >= end)
-			return fail("process %d of generation %u of service %s runs on, %.1f s "
-				    "after signal %d: it may have connections to serve. Generation "
-				    "%u gets what is new; to send the signal again and go on "
-				    "waiting: %s",
-				    process->pid, number, service->name,
-				    (now_ms() - begin) / 1e3, signal, service->now.current, resume_cmd);
+		if (now_ms() >= drain->end)
+			return fail("process %d of generation %u of service %s is still running "
+				    "%.1f s after signal %d: it may have connections to serve. "
+				    "Generation %u gets new traffic; to send the signal again and "
+				    "continue waiting: %s",
+				    process->pid, drain->number, service->name,
+				    (now_ms() - begin) / 1e3, signal, service->now.current,
+				    drain->resume_cmd);
 		progress("waiting for process %d to end", process->pid);
 		sleep_ms(20);
 	}
-	return check_closed(service, number, process);
+	return check_closed(service, drain->number, process);
 }

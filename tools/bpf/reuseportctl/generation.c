@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Filling a generation, and switching to it.
  *
- * Generation N has place N % MAX_GENERATIONS of the maps. It is made in this order, which is also
+ * Generation N has index N % MAX_GENERATIONS in the maps. It is made in this order, which is
  * why the command that makes it may be killed anywhere:
  *
- *   1. about[place].number = 0	The place is taken from a generation that has no sockets.
- *   2. generations[place]	An empty map. Whoever finds it with a number of 0, or one
- *				above state.newest, knows that nobody came to step 6.
- *   3. the sockets		Into that map, not before: what has sockets can be found.
- *   4. about[place]		All there is to say, the number too.
- *   5. the program		Onto the group, where it is already but for a group that is
- *				new. Nothing may fail in between here and there.
- *   6. state			Current and newest, at once: the switch.
+ *   1. generation_info[index].number = 0
+ *				Takes the index from a generation that has no sockets.
+ *   2. generations[index]	An empty map. A command that finds it with a number of 0, or
+ *				with one above state.newest, knows that step 6 was not reached.
+ *   3. the sockets		Into that map, and not before step 2: sockets can always be
+ *				found again.
+ *   4. generation_info[index]	All there is to know, including the number.
+ *   5. the program		Attached to the group, to which it is attached already unless
+ *				the group is new. Nothing may fail between here and step 6.
+ *   6. state			Current and newest, in one write: the switch.
  *
- * Up to 5 the program does not know the generation: current names another one, and an
- * id or a flow is only ever of a generation up to newest. generation_recover() takes the
- * sockets out of such a map, so that they can be put into the next one.
+ * Up to step 5 the program does not use the generation: current is another one, and an id or
+ * a flow only ever names one up to newest. generation_recover() takes the sockets out of such
+ * a map, so that they can go into the next one.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -29,13 +31,14 @@
 
 #include "generation.h"
 
-#define FD_BATCH 64 /* sockets that we hold at a time */
+#define FD_BATCH 64 /* sockets that are duplicated at a time */
 
-static int place_sockets(const struct service *service, __u32 place)
+/* The map of sockets at this index, or -1. */
+static int open_sockets(const struct service *service, __u32 index)
 {
 	__u32 id;
 
-	if (bpf_map_lookup_elem(service->generations, &place, &id))
+	if (bpf_map_lookup_elem(service->generations, &index, &id))
 		return -1;
 	return bpf_map_get_fd_by_id(id);
 }
@@ -45,70 +48,90 @@ static __u32 map_size(int fd)
 	struct bpf_map_info info = {};
 	__u32 len = sizeof(info);
 
-	return bpf_map_get_info_by_fd(fd, &info, &len) ? 0 : info.max_entries;
+	return bpf_obj_get_info_by_fd(fd, &info, &len) ? 0 : info.max_entries;
 }
 
-static void release(int fd)
+static void empty_slots(int map)
 {
-	__u32 size = map_size(fd), i;
+	__u32 size = map_size(map), i;
 
 	for (i = 0; i < size; i++)
-		bpf_map_delete_elem(fd, &i);
+		bpf_map_delete_elem(map, &i);
 }
 
-void generations_release(const struct service *service)
+void generation_release_all(const struct service *service)
 {
-	__u32 place;
-	int fd;
+	__u32 index;
+	int map;
 
-	for (place = 0; place < MAX_GENERATIONS; place++) {
-		fd = place_sockets(service, place);
-		if (fd < 0)
+	for (index = 0; index < MAX_GENERATIONS; index++) {
+		map = open_sockets(service, index);
+		if (map < 0)
 			continue;
-		release(fd);
-		close(fd);
+		empty_slots(map);
+		close(map);
 	}
 }
 
-int generation_read(const struct service *service, __u32 number, struct generation *about)
+/* -- Reading ------------------------------------------------------------------------- */
+
+int generation_read(const struct service *service, __u32 number, struct generation *info)
 {
-	__u32 place = number % MAX_GENERATIONS;
+	__u32 index = number % MAX_GENERATIONS;
 
 	if (!number || number > service->now.newest ||
-	    bpf_map_lookup_elem(service->about, &place, about) || about->number != number)
+	    bpf_map_lookup_elem(service->generation_info, &index, info) || info->number != number)
 		return -1;
 	return 0;
 }
 
-int generation_sockets(const struct service *service, __u32 number)
+int generation_read_cookies(const struct service *service, const struct generation *info,
+			    __u64 *cookies)
 {
-	return place_sockets(service, number % MAX_GENERATIONS);
-}
-
-int generation_cookies(const struct service *service, const struct generation *about,
-		       __u64 *cookies)
-{
-	int fd = generation_sockets(service, about->number), filled = 0;
+	int map = open_sockets(service, info->number % MAX_GENERATIONS), filled = 0;
 	__u32 i;
 
-	memset(cookies, 0, about->slots * sizeof(*cookies));
-	if (fd < 0)
+	memset(cookies, 0, info->slots * sizeof(*cookies));
+	if (map < 0)
 		return 0;
-	for (i = 0; i < about->slots; i++)
-		if (!bpf_map_lookup_elem(fd, &i, &cookies[i]))
+	for (i = 0; i < info->slots; i++)
+		if (!bpf_map_lookup_elem(map, &i, &cookies[i]))
 			filled++;
-	close(fd);
+	close(map);
 	return filled;
 }
 
 int generation_nr_sockets(const struct service *service, __u32 number)
 {
 	__u64 cookies[MAX_SLOTS];
-	struct generation about;
+	struct generation info;
 
-	if (generation_read(service, number, &about))
+	if (generation_read(service, number, &info))
 		return 0;
-	return generation_cookies(service, &about, cookies);
+	return generation_read_cookies(service, &info, cookies);
+}
+
+__u32 generation_previous(const struct service *service)
+{
+	const __u32 *number = service->now.generations;
+	int i;
+
+	for (i = 0; i < MAX_GENERATIONS; i++)
+		if (number[i] < service->now.current && generation_nr_sockets(service, number[i]))
+			return number[i];
+	return 0;
+}
+
+bool generation_have_sockets(const struct service *service)
+{
+	struct generation info;
+	__u32 index;
+
+	for (index = 0; index < MAX_GENERATIONS; index++)
+		if (!bpf_map_lookup_elem(service->generation_info, &index, &info) &&
+		    generation_nr_sockets(service, info.number))
+			return true;
+	return false;
 }
 
 static int compare_members(const void *a, const void *b)
@@ -121,21 +144,21 @@ static int compare_members(const void *a, const void *b)
 int generation_members(const struct service *service, struct member **list)
 {
 	__u64 cookies[MAX_SLOTS];
-	struct generation about;
+	struct generation info;
 	int count = 0;
-	__u32 place, i;
+	__u32 index, i;
 
 	*list = calloc(MAX_GENERATIONS * MAX_SLOTS, sizeof(**list));
 	if (!*list)
 		return fail("out of memory");
-	for (place = 0; place < MAX_GENERATIONS; place++) {
-		if (bpf_map_lookup_elem(service->about, &place, &about) ||
-		    generation_read(service, about.number, &about))
+	for (index = 0; index < MAX_GENERATIONS; index++) {
+		if (bpf_map_lookup_elem(service->generation_info, &index, &info) ||
+		    generation_read(service, info.number, &info))
 			continue;
-		generation_cookies(service, &about, cookies);
-		for (i = 0; i < about.slots; i++)
+		generation_read_cookies(service, &info, cookies);
+		for (i = 0; i < info.slots; i++)
 			if (cookies[i])
-				(*list)[count++] = (struct member){ cookies[i], about.number };
+				(*list)[count++] = (struct member){ cookies[i], info.number };
 	}
 	qsort(*list, count, sizeof(**list), compare_members);
 	return count;
@@ -143,82 +166,105 @@ int generation_members(const struct service *service, struct member **list)
 
 __u32 member_find(const struct member *list, int count, __u64 cookie)
 {
-	struct member like = { .cookie = cookie }, *found;
+	struct member key = { .cookie = cookie }, *found;
 
-	found = bsearch(&like, list, count, sizeof(like), compare_members);
+	found = bsearch(&key, list, count, sizeof(key), compare_members);
 	return found ? found->number : 0;
 }
 
-int generation_read_counter(const struct service *service, __u32 number, __u32 slot, struct counter *sum)
+/* -- Counters ------------------------------------------------------------------------- */
+
+/* A value for each CPU, zeroed. */
+static struct counter *alloc_counters(int *cpus)
 {
-	__u32 index = number % MAX_GENERATIONS * service->config.steering.slots + slot;
-	int cpus = libbpf_num_possible_cpus(), i;
-	struct counter *each;
+	struct counter *counters;
+
+	*cpus = libbpf_num_possible_cpus();
+	if (*cpus < 1) {
+		fail("cannot read the number of CPUs: is /sys mounted?");
+		return NULL;
+	}
+	counters = calloc(*cpus, sizeof(*counters));
+	if (!counters)
+		fail("out of memory");
+	return counters;
+}
+
+static __u32 counter_index(const struct service *service, __u32 number, __u32 slot)
+{
+	return number % MAX_GENERATIONS * service->config.steering.slots + slot;
+}
+
+int generation_read_counter(const struct service *service, __u32 number, __u32 slot,
+			    struct counter *sum)
+{
+	__u32 index = counter_index(service, number, slot);
+	struct counter *counters;
+	int cpus, i;
 
 	memset(sum, 0, sizeof(*sum));
-	if (cpus < 1)
-		return fail("cannot tell how many CPUs there are: is /sys mounted?");
-	each = calloc(cpus, sizeof(*each));
-	if (!each)
-		return fail("out of memory");
-	if (!bpf_map_lookup_elem(service->counters, &index, each)) {
+	counters = alloc_counters(&cpus);
+	if (!counters)
+		return -1;
+	if (!bpf_map_lookup_elem(service->counters, &index, counters)) {
 		for (i = 0; i < cpus; i++) {
-			sum->packets += each[i].packets;
-			sum->flows += each[i].flows;
-			if (each[i].seen > sum->seen)
-				sum->seen = each[i].seen;
+			sum->packets += counters[i].packets;
+			sum->flows += counters[i].flows;
+			if (counters[i].seen > sum->seen)
+				sum->seen = counters[i].seen;
 		}
 	}
-	free(each);
+	free(counters);
 	return 0;
 }
 
 static int clear_counters(const struct service *service, __u32 number, __u32 count)
 {
-	int cpus = libbpf_num_possible_cpus();
 	struct counter *zeros;
 	__u32 slot, index;
+	int cpus;
 
-	if (cpus < 1)
-		return fail("cannot tell how many CPUs there are: is /sys mounted?");
-	zeros = calloc(cpus, sizeof(*zeros));
+	zeros = alloc_counters(&cpus);
 	if (!zeros)
-		return fail("out of memory");
+		return -1;
 	for (slot = 0; slot < count; slot++) {
-		index = number % MAX_GENERATIONS * service->config.steering.slots + slot;
+		index = counter_index(service, number, slot);
 		bpf_map_update_elem(service->counters, &index, zeros, BPF_ANY);
 	}
 	free(zeros);
 	return 0;
 }
 
-/* Leave nothing in this place. */
-static void clear_place(const struct service *service, __u32 place)
+/* -- Numbers --------------------------------------------------------------------------- */
+
+/* Leave nothing at this index. */
+static void clear_index(const struct service *service, __u32 index)
 {
 	static const struct generation nothing;
-	int fd = place_sockets(service, place);
+	int map = open_sockets(service, index);
 
-	if (fd >= 0) {
-		release(fd);
-		close(fd);
+	if (map >= 0) {
+		empty_slots(map);
+		close(map);
 	}
-	bpf_map_update_elem(service->about, &place, &nothing, BPF_ANY);
-	bpf_map_delete_elem(service->generations, &place);
+	bpf_map_update_elem(service->generation_info, &index, &nothing, BPF_ANY);
+	bpf_map_delete_elem(service->generations, &index);
 }
 
 void generation_drop(struct service *service, __u32 number)
 {
-	clear_place(service, number % MAX_GENERATIONS);
+	clear_index(service, number % MAX_GENERATIONS);
 }
 
-/* Does a generation that is still needed have this place? */
-static bool is_taken(const struct service *service, __u32 place)
+/* Does a generation that is still needed have this index? */
+static bool is_taken(const struct service *service, __u32 index)
 {
-	struct generation about;
+	struct generation info;
 
-	return !bpf_map_lookup_elem(service->about, &place, &about) && about.number &&
-	       about.number <= service->now.newest &&
-	       (about.number == service->now.current || generation_nr_sockets(service, about.number));
+	return !bpf_map_lookup_elem(service->generation_info, &index, &info) && info.number &&
+	       info.number <= service->now.newest &&
+	       (info.number == service->now.current ||
+		generation_nr_sockets(service, info.number));
 }
 
 __u32 generation_next(const struct service *service)
@@ -232,44 +278,40 @@ __u32 generation_next(const struct service *service)
 	oldest = service->now.generations[MAX_GENERATIONS - 1];
 	if (oldest == service->now.current)
 		oldest = service->now.generations[MAX_GENERATIONS - 2];
-	fail("generation %u of service %s still has sockets, and no more than %d generations "
-	     "can: drain and stop it (reuseportctl drain %s --generation %u --kill TERM)",
+	fail("generation %u of service %s still has sockets, and a service has at most %d "
+	     "generations: drain and stop it (reuseportctl drain %s --generation %u --kill TERM)",
 	     oldest, service->name, MAX_GENERATIONS, service->name, oldest);
 	return 0;
 }
 
 void generation_recover(struct service *service)
 {
-	__u32 place, id;
+	__u32 index, id;
 
-	for (place = 0; place < MAX_GENERATIONS; place++) {
-		if (bpf_map_lookup_elem(service->generations, &place, &id))
+	for (index = 0; index < MAX_GENERATIONS; index++) {
+		if (bpf_map_lookup_elem(service->generations, &index, &id))
 			continue;
-		if (!is_taken(service, place))
-			clear_place(service, place);
+		if (!is_taken(service, index))
+			clear_index(service, index);
 	}
 }
 
+/* -- Filling ---------------------------------------------------------------------------- */
+
 static int explain_update_error(const struct held_socket *socket, int fd, int err)
 {
-	int reuseport = 0;
-	socklen_t len = sizeof(reuseport);
-
-	getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, &len);
 	if (err == EBUSY)
-		return fail("socket %d of process %d is in a map already: does another service "
-			    "have it (reuseportctl show), or the server itself?",
+		return fail("socket %d of process %d is already in a map: of another service "
+			    "(reuseportctl show lists them), or of the server itself",
 			    socket->fd, socket->pid);
-	if (!reuseport)
-		return fail("socket %d of process %d (%s) has no SO_REUSEPORT: have the server set "
-			    "it (nginx: listen ... reuseport)",
-			    socket->fd, socket->pid, socket->comm);
+	if (socket_require_reuseport(socket, fd))
+		return -1;
 	if (err == EINVAL)
 		return fail("socket %d of process %d (%s) is in no SO_REUSEPORT group: the server "
 			    "has to set SO_REUSEPORT before bind()",
 			    socket->fd, socket->pid, socket->comm);
-	return fail("the kernel does not take socket %d of process %d (%s)", socket->fd,
-		    socket->pid, strerror(err));
+	return fail("cannot add socket %d of process %d to the map (%s)", socket->fd, socket->pid,
+		    strerror(err));
 }
 
 /* Fill slots from @first on. Return an errno, and in *@done how many were filled. */
@@ -288,7 +330,7 @@ static int fill_slots(int map, __u32 first, const int *fds, int count, int *done
 		*done = count;
 		return 0;
 	}
-	/* nothing done: the kernel has no batches, or the first is at fault */
+	/* none filled: the kernel has no batches, or the first socket is at fault */
 	if (nr && nr < (__u32)count) {
 		*done = nr;
 		return errno;
@@ -299,13 +341,13 @@ static int fill_slots(int map, __u32 first, const int *fds, int count, int *done
 	return 0;
 }
 
-static int fill_some(int map, __u32 first, const struct held_socket *sockets, int count)
+static int fill_batch(int map, __u32 first, const struct held_socket *sockets, int count)
 {
-	int fds[FD_BATCH], taken, done, err = 0, i;
+	int fds[FD_BATCH], opened, done, err = 0, i;
 
-	for (taken = 0; taken < count; taken++) {
-		fds[taken] = take_socket(&sockets[taken]);
-		if (fds[taken] < 0) {
+	for (opened = 0; opened < count; opened++) {
+		fds[opened] = socket_dup(&sockets[opened]);
+		if (fds[opened] < 0) {
 			err = -1;
 			break;
 		}
@@ -315,104 +357,98 @@ static int fill_some(int map, __u32 first, const struct held_socket *sockets, in
 		if (err)
 			err = explain_update_error(&sockets[done], fds[done], err);
 	}
-	for (i = 0; i < taken; i++)
+	for (i = 0; i < opened; i++)
 		close(fds[i]);
 	return err;
 }
 
-int generation_check(const struct service *service, const struct held_socket *sockets, int count)
+int generation_check(const struct service_config *config, const struct held_socket *sockets,
+		     int count)
 {
 	int i;
 
 	for (i = 0; i < count; i++) {
-		if (sockets[i].info.uid != service->config.uid)
+		if (sockets[i].info.uid != config->uid)
 			return fail("socket %d of process %d belongs to user %u, those of the "
-				    "service to user %u: the kernel lets only one user share a "
-				    "port, so this is another group. Detach the service and attach "
-				    "it anew",
+				    "service to user %u: sockets of different users are never in "
+				    "one group. Detach the service and attach it again",
 				    sockets[i].fd, sockets[i].pid, sockets[i].info.uid,
-				    service->config.uid);
-		if (!service_owns_socket(service, &sockets[i].info))
+				    config->uid);
+		if (!group_has_socket(config, &sockets[i].info))
 			return fail("socket %d of process %d is bound to another interface than "
-				    "those of the service, or differs in IPV6_V6ONLY, so this is "
-				    "another group, of which a service has one: have the server "
-				    "bind them all alike",
+				    "those of the service, or differs in IPV6_V6ONLY, so it is in "
+				    "another group: have the server bind all sockets alike",
 				    sockets[i].fd, sockets[i].pid);
 	}
 	return 0;
 }
 
-int generation_attach_prog(struct service *service, const struct held_socket *sockets, int count)
+/* Steps 2 and 3. */
+static int fill_map(struct service *service, __u32 number, const struct held_socket *sockets,
+		    int count)
 {
-	int fd = -1, i, err;
+	__u32 index = number % MAX_GENERATIONS;
+	int map, i, err = 0;
 
-	for (i = 0; i < count && fd < 0; i++)
-		fd = try_socket(&sockets[i]);
-	if (fd < 0)
-		/* says why */
-		fd = take_socket(&sockets[0]);
-	if (fd < 0)
-		return -1;
-	err = group_attach_prog(service, fd);
-	close(fd);
+	map = bpf_map_create(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "sockets", sizeof(__u32),
+			     sizeof(__u64), count, NULL);
+	if (map < 0)
+		return fail("cannot create a map for %d sockets (%s)", count, strerror(errno));
+	if (bpf_map_update_elem(service->generations, &index, &map, BPF_ANY))
+		err = fail("cannot enter generation %u of service %s (%s)", number, service->name,
+			   strerror(errno));
+	for (i = 0; i < count && !err; i += FD_BATCH)
+		err = fill_batch(map, i, sockets + i, count - i < FD_BATCH ? count - i : FD_BATCH);
+	close(map);
 	return err;
+}
+
+/* Step 4. */
+static int write_info(struct service *service, __u32 number, int count,
+		      const struct process *server)
+{
+	struct generation info = {
+		.number = number,
+		.slots = count,
+		.live = count,
+		.pid = server->pid,
+		.started = server->started,
+		.since = time(NULL),
+	};
+	__u32 index = number % MAX_GENERATIONS;
+	int i;
+
+	for (i = 0; i < count; i++)
+		info.live_slots[i] = i;
+	memcpy(info.comm, server->comm, sizeof(info.comm));
+	if (!bpf_map_update_elem(service->generation_info, &index, &info, BPF_ANY))
+		return 0;
+	return fail("cannot describe generation %u of service %s (%s)", number, service->name,
+		    strerror(errno));
 }
 
 int generation_fill(struct service *service, const struct held_socket *sockets, int count,
 		    const struct process *server, __u32 *number)
 {
-	struct generation about = { .slots = count, .live = count };
-	__u32 next, place;
-	int map, i, err = 0;
-
 	if (count > (int)service->config.steering.slots)
-		return fail("process %d has %d sockets, a generation of service %s has room for "
-			    "%u: detach it and attach it with --slots %d (%d at most)",
+		return fail("process %d has %d sockets, but a generation of service %s has only "
+			    "%u slots: detach it and attach it with --slots %d (%d at most)",
 			    server->pid, count, service->name, service->config.steering.slots,
 			    count, MAX_SLOTS);
-	if (generation_check(service, sockets, count))
-		return -1;
 	generation_recover(service);
-	next = generation_next(service);
-	if (!next)
+	*number = generation_next(service);
+	if (!*number)
 		return -1;
-	place = next % MAX_GENERATIONS;
-	about.number = next;
-
-	map = bpf_map_create(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "sockets", sizeof(__u32),
-			     sizeof(__u64), count, NULL);
-	if (map < 0)
-		return fail("cannot make a map for %d sockets (%s)", count, strerror(errno));
-	if (bpf_map_update_elem(service->generations, &place, &map, BPF_ANY)) {
-		err = fail("cannot enter generation %u of service %s (%s)", next, service->name,
-			   strerror(errno));
-		close(map);
-		return err;
-	}
-	for (i = 0; i < count && !err; i += FD_BATCH)
-		err = fill_some(map, i, sockets + i,
-				count - i < FD_BATCH ? count - i : FD_BATCH);
-	close(map);
-	if (!err)
-		err = clear_counters(service, next, count);
-	if (!err) {
-		for (i = 0; i < count; i++)
-			about.live_slots[i] = i;
-		about.pid = server->pid;
-		about.started = server->started;
-		about.since = time(NULL);
-		memcpy(about.comm, server->comm, sizeof(about.comm));
-		if (bpf_map_update_elem(service->about, &place, &about, BPF_ANY))
-			err = fail("cannot describe generation %u of service %s (%s)", next,
-				   service->name, strerror(errno));
-	}
-	if (!err)
-		err = generation_attach_prog(service, sockets, count);
-	if (err)
-		clear_place(service, place);
-	*number = next;
-	return err;
+	if (!fill_map(service, *number, sockets, count) &&
+	    !clear_counters(service, *number, count) &&
+	    !write_info(service, *number, count, server) &&
+	    !group_attach_to_any(service, sockets, count))
+		return 0;
+	generation_drop(service, *number);
+	return -1;
 }
+
+/* -- Switching ---------------------------------------------------------------------------- */
 
 static int newest_first(const void *a, const void *b)
 {
@@ -424,19 +460,55 @@ static int newest_first(const void *a, const void *b)
 int generation_switch(struct service *service, __u32 number)
 {
 	struct state next = { .current = number, .newest = service->now.newest };
-	struct generation about;
-	__u32 place, zero = 0;
+	struct generation info;
+	__u32 index, zero = 0;
 
 	if (number > next.newest)
 		next.newest = number;
-	for (place = 0; place < MAX_GENERATIONS; place++)
-		if (!bpf_map_lookup_elem(service->about, &place, &about) &&
-		    about.number <= next.newest)
-			next.generations[place] = about.number;
+	for (index = 0; index < MAX_GENERATIONS; index++)
+		if (!bpf_map_lookup_elem(service->generation_info, &index, &info) &&
+		    info.number <= next.newest)
+			next.generations[index] = info.number;
 	qsort(next.generations, MAX_GENERATIONS, sizeof(*next.generations), newest_first);
 	if (bpf_map_update_elem(service->state, &zero, &next, BPF_ANY))
-		/* if it is new, whoever comes next will find that it never was switched to */
+		/* a new generation stays above newest: the next command cleans it up */
 		return fail("cannot switch service %s (%s)", service->name, strerror(errno));
 	service->now = next;
+	return 0;
+}
+
+/* -- Copying ------------------------------------------------------------------------------ */
+
+static int copy_generation(struct service *to, const struct service *from, __u32 index)
+{
+	struct generation info;
+	int map, err;
+
+	/* the program may drop a slot just now: with the lock, what is read is consistent */
+	if (bpf_map_lookup_elem_flags(from->generation_info, &index, &info, BPF_F_LOCK))
+		return -1;
+	info.lock = (struct bpf_spin_lock){};
+	if (bpf_map_update_elem(to->generation_info, &index, &info, BPF_ANY))
+		return -1;
+	map = open_sockets(from, index);
+	if (map < 0)
+		return errno == ENOENT ? 0 : -1;
+	err = bpf_map_update_elem(to->generations, &index, &map, BPF_ANY);
+	close(map);
+	return err;
+}
+
+int generation_copy_all(struct service *to, const struct service *from)
+{
+	__u32 index, zero = 0;
+
+	for (index = 0; index < MAX_GENERATIONS; index++)
+		if (copy_generation(to, from, index))
+			return fail("cannot copy generations of service %s (%s)", from->name,
+				    strerror(errno));
+	if (bpf_map_update_elem(to->state, &zero, &from->now, BPF_ANY))
+		return fail("cannot copy the state of service %s (%s)", from->name,
+			    strerror(errno));
+	to->now = from->now;
 	return 0;
 }

@@ -1,47 +1,57 @@
 /* SPDX-License-Identifier: GPL-2.0 */
+/* Layer 2: the generations of a service. */
 #ifndef __REUSEPORTCTL_GENERATION_H
 #define __REUSEPORTCTL_GENERATION_H
 
-#include "service.h"
+#include "group.h"
 
-/* The number that the next generation gets. 0: there is no place for it; says so. */
+/* The number of the next generation; 0, and an error, if the oldest still has sockets. */
 __u32 generation_next(const struct service *service);
-/* Prepare the next generation from these sockets of @server. No packet goes there. */
+/* Fail unless all these sockets are in the group that @config describes. */
+int generation_check(const struct service_config *config, const struct held_socket *sockets,
+		     int count);
+/* Make the next generation of sockets of @server that generation_check() has passed, and
+ * attach the program to their group, which is new if all former sockets are closed. No packet
+ * goes to the generation yet.
+ */
 int generation_fill(struct service *service, const struct held_socket *sockets, int count,
 		    const struct process *server, __u32 *number);
-/* Undo that. */
+/* The opposite of generation_fill(). */
 void generation_drop(struct service *service, __u32 number);
-/* From here on what is new goes to @number. */
+/* Make @number the current generation: one write. */
 int generation_switch(struct service *service, __u32 number);
-/* Are these sockets of the group of the service? */
-int generation_check(const struct service *service, const struct held_socket *sockets, int count);
-/* Put the program on the group of these sockets, which is new if the last one died. */
-int generation_attach_prog(struct service *service, const struct held_socket *sockets, int count);
-/* Do away with what a command that was killed has left, and generations without sockets. */
+/* Clean up what an interrupted command left, and generations without sockets. */
 void generation_recover(struct service *service);
+/* Copy all generations of @from to @to, which has none and is not attached yet. The maps of
+ * sockets are shared.
+ */
+int generation_copy_all(struct service *to, const struct service *from);
+/* Empty all slots of all generations, so that the sockets can go into other maps at once. */
+void generation_release_all(const struct service *service);
 
-/* What is known of it. -1: there is no such generation. */
-int generation_read(const struct service *service, __u32 number, struct generation *about);
-/* Its map, or -1 */
-int generation_sockets(const struct service *service, __u32 number);
-/* The cookies by slot, 0 for an empty one. Return how many are filled, or -1. */
-int generation_cookies(const struct service *service, const struct generation *about,
-		       __u64 *cookies);
-/* How many sockets it has. */
+/* What is known of a generation. Return -1, and record nothing, if it does not exist. */
+int generation_read(const struct service *service, __u32 number, struct generation *info);
+/* The cookies by slot, 0 for an empty one. Return how many slots have a socket. */
+int generation_read_cookies(const struct service *service, const struct generation *info,
+			    __u64 *cookies);
+/* How many sockets it has; 0 if it does not exist. */
 int generation_nr_sockets(const struct service *service, __u32 number);
-/* All sockets that are in a generation. Return how many, or -1. */
+/* The last generation before the current one that has sockets, or 0. */
+__u32 generation_previous(const struct service *service);
+bool generation_have_sockets(const struct service *service);
+
 struct member {
 	__u64 cookie;
 	__u32 number;
 };
 
+/* All sockets of all generations, by cookie. Return how many, or -1; the caller frees. */
 int generation_members(const struct service *service, struct member **list);
-/* 0: it is in none */
+/* The generation of a socket, or 0. */
 __u32 member_find(const struct member *list, int count, __u64 cookie);
-/* What was counted for a slot. */
+
+/* Read what was counted for a slot, summed over all CPUs. */
 int generation_read_counter(const struct service *service, __u32 number, __u32 slot,
-		     struct counter *sum);
-/* Empty all slots of all generations, so that the sockets can go other_gen at once. */
-void generations_release(const struct service *service);
+			    struct counter *sum);
 
 #endif

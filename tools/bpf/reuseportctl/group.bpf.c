@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Tell of each socket that is in a SO_REUSEPORT group which program the group has. */
+/* Iterators: for each socket in a SO_REUSEPORT group, write which program the group has. */
 #include <linux/bpf.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
@@ -7,7 +7,7 @@
 
 #define TCP_LISTEN	10
 
-/* As much of the kernel's structures as is read here; libbpf finds where that lies. */
+/* The members of kernel structures that are read here; libbpf relocates them. */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct seq_file;

@@ -1,24 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Whether the group has a program of somebody else.
+/* The SO_REUSEPORT group of a service, and the program that is attached to it.
  *
- * No system call tells which program is on a group. A BPF iterator over the sockets sees
- * it, where the kernel has these and BTF. Elsewhere all there is to go by is the list of
- * programs of this type: if there are none but ours, there is none on the group, unless it
- * is a classic one, which has no number; if there are, it may be one of them.
+ * No system call returns the program of a group. A BPF iterator over sockets can read it, if
+ * the kernel has iterators and BTF. Otherwise there is only the list of all programs of this
+ * type: if it has none but those of services, none is attached, apart from a classic BPF
+ * program, which has no id; if it has others, one of them may be.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/socket.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
 #include "group.h"
-#include "group_record.h"
 #include "group.skel.h"
 
-static int open_groups(bool tcp)
+#ifndef SO_ATTACH_REUSEPORT_EBPF
+#define SO_ATTACH_REUSEPORT_EBPF 52
+#endif
+#ifndef SO_DETACH_REUSEPORT_BPF
+#define SO_DETACH_REUSEPORT_BPF 68
+#endif
+
+/* At one address the kernel makes a group of the sockets that have this in common. */
+bool group_has_socket(const struct service_config *config, const struct socket_info *socket)
 {
+	return socket->uid == config->uid && socket->interface == config->interface &&
+	       socket->v6only == config->v6only;
+}
+
+/* -- Which program is attached ------------------------------------------------------ */
+
+static int open_iterator(__u32 protocol)
+{
+	bool tcp = protocol == IPPROTO_TCP;
 	struct bpf_program *program;
 	struct group_bpf *skel;
 	struct bpf_link *link;
@@ -43,19 +61,58 @@ static int open_groups(bool tcp)
 
 bool group_probe(void)
 {
-	int fd = open_groups(true);
+	int fd = open_iterator(IPPROTO_TCP);
 
 	if (fd >= 0)
 		close(fd);
 	return fd >= 0;
 }
 
-int group_read_prog(const struct endpoint *endpoint, __u64 cookie, __u32 *id)
+static int compare_cookies(const void *a, const void *b)
 {
-	int fd = open_groups(endpoint->protocol == IPPROTO_TCP), found = -1;
+	const struct group_record *x = a, *y = b;
+
+	return (x->cookie > y->cookie) - (x->cookie < y->cookie);
+}
+
+int group_list(__u32 protocol, struct group_record **list)
+{
+	int fd = open_iterator(protocol), count = 0, space = 0;
+	struct group_record record, *larger;
+
+	*list = NULL;
+	if (fd < 0)
+		return -1;
+	/* records come whole: the kernel's buffer is a page or more, and takes no parts */
+	while (read(fd, &record, sizeof(record)) == sizeof(record)) {
+		if (count == space) {
+			space = 2 * space + 64;
+			larger = realloc(*list, space * sizeof(record));
+			if (!larger)
+				break;
+			*list = larger;
+		}
+		(*list)[count++] = record;
+	}
+	close(fd);
+	if (count)
+		qsort(*list, count, sizeof(record), compare_cookies);
+	return count;
+}
+
+const struct group_record *group_find(const struct group_record *list, int count, __u64 cookie)
+{
+	struct group_record key = { .cookie = cookie };
+
+	return count > 0 ? bsearch(&key, list, count, sizeof(key), compare_cookies) : NULL;
+}
+
+/* 1: *@id (0: a classic BPF program), 0: none, -1: this kernel cannot tell. */
+static int read_prog(__u32 protocol, __u64 cookie, __u32 *id)
+{
+	int fd = open_iterator(protocol), found = -1;
 	struct group_record record;
 
-	/* records come whole: the kernel's buffer is a page or more, and takes no halves */
 	while (fd >= 0 && found < 0 && read(fd, &record, sizeof(record)) == sizeof(record)) {
 		if (record.cookie != cookie)
 			continue;
@@ -67,89 +124,203 @@ int group_read_prog(const struct endpoint *endpoint, __u64 cookie, __u32 *id)
 	return found;
 }
 
-__u32 prog_id(int fd)
+static __u32 prog_id(int fd)
 {
 	struct bpf_prog_info info = {};
 	__u32 len = sizeof(info);
 
-	return bpf_prog_get_info_by_fd(fd, &info, &len) ? 0 : info.id;
+	return fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) ? 0 : info.id;
 }
 
-bool group_is_foreign(const struct service *service, const struct endpoint_socket *socket)
+bool group_is_own_prog(const struct service *service, __u32 id)
+{
+	return id && (id == prog_id(service->program) || id == prog_id(service->old_program));
+}
+
+/* -- Whether that is welcome ---------------------------------------------------------- */
+
+#define REMEDY "Stop the program that attached it, or replace it with --force"
+
+static int refuse_prog(__u32 id, const struct endpoint *endpoint)
+{
+	char text[ENDPOINT_LEN];
+
+	endpoint_format(endpoint, text);
+	if (!id)
+		return fail("a classic BPF program is already attached to the group at %s. " REMEDY,
+			    text);
+	return fail("BPF program %u is already attached to the group at %s. " REMEDY, id, text);
+}
+
+int group_check_prog(const struct service *service, __u64 cookie)
 {
 	__u32 id;
 
-	return group_read_prog(&service->endpoint, socket->cookie, &id) == 1 &&
-	       id != prog_id(service->program);
+	if (read_prog(service->config.protocol, cookie, &id) != 1)
+		return 0;
+	return group_is_own_prog(service, id) ? 1 : refuse_prog(id, &service->endpoint);
 }
 
-static int is_pinned(const char *name, void *arg)
-{
-	char path[128];
-	int fd, match;
+struct prog_user {
+	__u32 id;
+	const char *name;	/* of the service; NULL: any */
+};
 
-	snprintf(path, sizeof(path), PIN_ROOT "/%s/program", name);
-	fd = bpf_obj_get(path);
-	if (fd < 0)
+static int has_prog(const char *directory, void *arg)
+{
+	const struct prog_user *user = arg;
+	size_t plain = strcspn(directory, "+");
+	struct service service;
+	bool match;
+
+	if (user->name && (strlen(user->name) != plain || strncmp(directory, user->name, plain)))
 		return 0;
-	match = prog_id(fd) == *(__u32 *)arg;
-	close(fd);
+	service_init(&service, directory);
+	service_open_pins(&service);
+	match = group_is_own_prog(&service, user->id);
+	service_close(&service);
 	return match;
 }
 
 /* A program of this type that is of no service; 0 if there is none. */
 static __u32 find_unknown_prog(char *name, size_t size)
 {
+	struct prog_user user = {};
 	struct bpf_prog_info info;
-	__u32 id = 0, len;
+	__u32 len;
 	int fd, err;
 
-	while (!bpf_prog_get_next_id(id, &id)) {
-		fd = bpf_prog_get_fd_by_id(id);
+	while (!bpf_prog_get_next_id(user.id, &user.id)) {
+		fd = bpf_prog_get_fd_by_id(user.id);
 		if (fd < 0)
 			continue;
 		memset(&info, 0, sizeof(info));
 		len = sizeof(info);
-		err = bpf_prog_get_info_by_fd(fd, &info, &len);
+		err = bpf_obj_get_info_by_fd(fd, &info, &len);
 		close(fd);
-		if (err || info.type != BPF_PROG_TYPE_SK_REUSEPORT ||
-		    visit_services(is_pinned, &id))
+		if (err || info.type != BPF_PROG_TYPE_SK_REUSEPORT || store_visit(has_prog, &user))
 			continue;
 		snprintf(name, size, "%s", info.name);
-		return id;
+		return user.id;
 	}
 	return 0;
 }
 
-#define REMEDY "Stop whoever put it there, or say --force to put ours in its place"
-
-int group_check_prog(const struct service *service, const struct endpoint *endpoint,
-		   const struct endpoint_socket *socket)
+int group_check_free(const char *name, const struct endpoint *endpoint, __u64 cookie)
 {
-	char name[BPF_OBJ_NAME_LEN], text[64];
-	__u32 id;
+	char prog_name[BPF_OBJ_NAME_LEN], text[ENDPOINT_LEN];
+	struct prog_user user = { .name = name };
 
-	switch (group_read_prog(endpoint, socket->cookie, &id)) {
+	switch (read_prog(endpoint->protocol, cookie, &user.id)) {
 	case 0:
 		return 0;
 	case 1:
-		if (!id)
-			return fail("there is a classic BPF program on %s already. " REMEDY,
-				    format_endpoint(endpoint, text));
-		/* attach has put away what was left of a service, but on a dry run */
-		if (service ? id == prog_id(service->program) :
-			      dry_run && visit_services(is_pinned, &id))
+		if (user.id && store_visit(has_prog, &user))
 			return 0;
-		return fail("program %u is on %s already. " REMEDY, id,
-			    format_endpoint(endpoint, text));
+		return refuse_prog(user.id, endpoint);
 	}
-	/* a service had the group to itself when it was made */
-	if (service)
+	user.id = find_unknown_prog(prog_name, sizeof(prog_name));
+	if (!user.id)
 		return 0;
-	id = find_unknown_prog(name, sizeof(name));
-	if (!id)
+	return fail("BPF program %u (%s) may be attached to the group at %s; this kernel, without "
+		    "BTF or iterators, cannot tell. " REMEDY,
+		    user.id, prog_name, endpoint_format(endpoint, text));
+}
+
+/* -- Attaching and detaching ------------------------------------------------------------ */
+
+int group_attach_prog(struct service *service, int fd)
+{
+	if (!setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &service->program,
+			sizeof(service->program))) {
+		service->attached = true;
 		return 0;
-	return fail("program %u (%s) may be on %s already, for all that a kernel without BTF and "
-		    "iterators tells. " REMEDY,
-		    id, name, format_endpoint(endpoint, text));
+	}
+	if (errno == EINVAL)
+		return fail("the socket is in no SO_REUSEPORT group: the server has to set "
+			    "SO_REUSEPORT before bind()");
+	return fail("cannot attach the program to the group (%s)", strerror(errno));
+}
+
+int group_attach_to_any(struct service *service, const struct held_socket *sockets, int count)
+{
+	int fd = -1, i, err;
+
+	for (i = 0; i < count && fd < 0; i++)
+		fd = socket_try_dup(&sockets[i]);
+	if (fd < 0)
+		/* for the sentence */
+		fd = socket_dup(&sockets[0]);
+	if (fd < 0)
+		return -1;
+	err = group_attach_prog(service, fd);
+	close(fd);
+	return err;
+}
+
+static bool has_foreign_prog(const struct service *service, __u64 cookie)
+{
+	__u32 id;
+
+	return read_prog(service->config.protocol, cookie, &id) == 1 &&
+	       !group_is_own_prog(service, id);
+}
+
+int group_get_fd(const struct service *service, int *fd)
+{
+	struct held_socket *sockets;
+	bool unseen = false;
+	int count, tries, i, err = 0;
+
+	for (tries = 0; tries < 2; tries++) {
+		unseen = false;
+		err = 0;
+		*fd = -1;
+		count = sockets_find(&service->endpoint, 0, &sockets);
+		if (count < 0)
+			return -1;
+		for (i = 0; i < count && *fd < 0; i++) {
+			if (!group_has_socket(&service->config, &sockets[i].info))
+				continue;
+			if (!sockets[i].pid) {
+				unseen = true;
+			} else if (!has_foreign_prog(service, sockets[i].info.cookie)) {
+				*fd = socket_try_dup(&sockets[i]);
+				err = *fd < 0 ? errno : 0;
+			}
+		}
+		free(sockets);
+		if (!err)
+			break;
+		/* they may be closing just now, and be gone on the second try */
+		sleep_ms(50);
+	}
+	if (err)
+		return fail("cannot duplicate a socket of service %s (%s), which is needed to "
+			    "change the program of its group: run this as root, with "
+			    "CAP_SYS_PTRACE; a container may forbid pidfd_getfd",
+			    service->name, strerror(err));
+	if (*fd < 0 && unseen)
+		return fail("the processes that have the sockets of service %s are not visible "
+			    "here: run this in their PID namespace, or that of the host",
+			    service->name);
+	return 0;
+}
+
+int group_detach_prog(const struct service *service)
+{
+	int fd, nothing = 0, err;
+
+	if (require_netns(service) || group_get_fd(service, &fd))
+		return -1;
+	if (fd < 0)
+		/* the program went with the group, or another one has replaced it */
+		return 0;
+	err = setsockopt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &nothing, sizeof(nothing));
+	if (err && errno != ENOENT)
+		err = fail("cannot detach the program from the group (%s)", strerror(errno));
+	else
+		err = 0;
+	close(fd);
+	return err;
 }

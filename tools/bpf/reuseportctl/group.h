@@ -1,23 +1,44 @@
 /* SPDX-License-Identifier: GPL-2.0 */
+/* Layer 2: the SO_REUSEPORT group of a service, and the program that is attached to it. */
 #ifndef __REUSEPORTCTL_GROUP_H
 #define __REUSEPORTCTL_GROUP_H
 
-#include "service.h"
+#include "group_record.h"
+#include "store.h"
 
-/* Which program is on the group of a socket? 1: *@id (0: a classic one), 0: none,
- * -1: this kernel does not tell.
+/* Is this socket, at the address of the service, in its group? */
+bool group_has_socket(const struct service_config *config, const struct socket_info *socket);
+
+/* All sockets that are in a group, by cookie, with the program of the group. Return how
+ * many; -1, and record nothing, if this kernel cannot list them. The caller frees *@list.
  */
-int group_read_prog(const struct endpoint *endpoint, __u64 cookie, __u32 *id);
-/* Does this kernel tell? */
+int group_list(__u32 protocol, struct group_record **list);
+const struct group_record *group_find(const struct group_record *list, int count, __u64 cookie);
+/* Can this kernel list them? */
 bool group_probe(void);
-/* Is it known to be somebody else's? */
-bool group_is_foreign(const struct service *service, const struct endpoint_socket *socket);
-/* Refuse a group that has, or might have, a program that is not of @service. If that is
- * NULL no program is welcome, but where the kernel does not tell, those of services are
- * taken to be on their own groups.
+/* Is this the id of a program of the service? */
+bool group_is_own_prog(const struct service *service, __u32 id);
+
+/* Fail if a program that is not of @service is attached to the group of the socket with this
+ * cookie. Return 1 if the service's program is, 0 if none is, or if this kernel cannot tell:
+ * a service had the group to itself when it was made.
  */
-int group_check_prog(const struct service *service, const struct endpoint *endpoint,
-		   const struct endpoint_socket *socket);
-__u32 prog_id(int fd);
+int group_check_prog(const struct service *service, __u64 cookie);
+/* For a service that is to be made: fail if any program is attached, but one of a service
+ * @name that was left over. Where the kernel cannot tell, fail if there is any program that
+ * might be, which those of services are not: they are attached to their own groups.
+ */
+int group_check_free(const char *name, const struct endpoint *endpoint, __u64 cookie);
+
+/* Attach the program to the group of this socket, in place of the one that is attached. */
+int group_attach_prog(struct service *service, int fd);
+/* The same for any of these sockets. */
+int group_attach_to_any(struct service *service, const struct held_socket *sockets, int count);
+/* Duplicate a socket of the group that has our program or none. If the group is gone, or has
+ * another program, return 0 and set *@fd to -1.
+ */
+int group_get_fd(const struct service *service, int *fd);
+/* Detach the program, if it is attached. */
+int group_detach_prog(const struct service *service);
 
 #endif

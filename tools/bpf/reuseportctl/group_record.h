@@ -2,11 +2,13 @@
 #ifndef __REUSEPORTCTL_GROUP_RECORD_H
 #define __REUSEPORTCTL_GROUP_RECORD_H
 
-/* What group.bpf.c tells of a socket that is in a group. */
+#include <linux/types.h>
+
+/* What group.bpf.c writes for a socket that is in a group. */
 struct group_record {
 	__u64 cookie;
 	__u32 has_program;
-	__u32 id;		/* 0: a classic one */
+	__u32 id;		/* 0: a classic BPF program */
 };
 
 #endif

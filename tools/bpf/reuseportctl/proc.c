@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What /proc tells of processes. */
+/* Processes, as /proc reports them. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -29,7 +29,7 @@ int proc_read(pid_t pid, struct process *process)
 	fclose(file);
 	text[len] = '\0';
 
-	/* a process names itself as it likes, so look for the last parenthesis */
+	/* the name may contain parentheses: the last one ends it */
 	open = strchr(text, '(');
 	close = strrchr(text, ')');
 	if (!open || !close ||
@@ -70,8 +70,8 @@ static int compare_age(const void *a, const void *b)
 	return compare_pids(a, b);
 }
 
-/* Mark the descendants of those that are marked. */
-static void mark(struct process *all, int count)
+/* Mark the descendants of the marked processes. */
+static void mark_descendants(struct process *all, int count)
 {
 	bool changed = true;
 	int i;
@@ -79,11 +79,11 @@ static void mark(struct process *all, int count)
 	while (changed) {
 		changed = false;
 		for (i = 0; i < count; i++) {
-			struct process like = { .pid = all[i].parent }, *parent;
+			struct process key = { .pid = all[i].parent }, *parent;
 
 			if (all[i].in_tree)
 				continue;
-			parent = bsearch(&like, all, count, sizeof(like), compare_pids);
+			parent = bsearch(&key, all, count, sizeof(key), compare_pids);
 			if (!parent || !parent->in_tree)
 				continue;
 			all[i].in_tree = true;
@@ -123,7 +123,7 @@ int proc_tree(pid_t root, struct process **list)
 	closedir(proc);
 
 	qsort(all, count, sizeof(*all), compare_pids);
-	mark(all, count);
+	mark_descendants(all, count);
 	qsort(all, count, sizeof(*all), compare_age);
 	for (i = 0; i < count && all[i].in_tree; i++)
 		;
@@ -154,7 +154,7 @@ int proc_signal(pid_t pid, __u64 started, int signal)
 	pidfd = syscall(__NR_pidfd_open, pid, 0);
 	if (pidfd < 0)
 		return -1;
-	/* the pidfd is of this process from here on, whoever that is */
+	/* the pidfd cannot change its process any more: look which one it is */
 	errno = ESRCH;
 	err = proc_is_alive(pid, started) ?
 		      syscall(__NR_pidfd_send_signal, pidfd, signal, NULL, 0) :
@@ -163,7 +163,7 @@ int proc_signal(pid_t pid, __u64 started, int signal)
 	return err;
 }
 
-int parse_signal(const char *name)
+int proc_parse_signal(const char *name)
 {
 	static const struct {
 		const char *name;
@@ -179,7 +179,5 @@ int parse_signal(const char *name)
 	for (i = 0; i < ARRAY_SIZE(signals); i++)
 		if (!strcasecmp(bare, signals[i].name) || atoi(name) == signals[i].number)
 			return signals[i].number;
-	return fail("\"%s\" is no signal that stops a server: TERM, QUIT, INT, HUP, USR1, USR2, "
-		    "WINCH or KILL",
-		    name);
+	return fail("\"%s\" is not a signal that stops a server: use one of " STOP_SIGNALS, name);
 }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Which socket of the group gets this packet?
+/* Select the socket of the group that gets this packet.
  *
- * A SYN, and a datagram of a peer that is new, goes to the current generation, to a slot
- * that its hash picks from those with a socket. A datagram of a peer that is known goes
- * where its first one went, or where its id says, as long as there is a socket.
+ * A SYN, and a datagram of an unknown peer, goes to the current generation, to one of its
+ * slots by hash. A datagram of a known peer goes to the slot of its first one, or to the
+ * one that its id names, as long as there is a socket in it.
  *
- * The slot of a socket that was closed is empty from then on, for good. The packet that
- * finds it so takes it out of the generation's order, and picks again. So holes cost one
- * look each, not one per packet, and what they would have got is spread over the others.
+ * Once a socket is closed, its slot stays empty. The packet that finds it empty drops the
+ * slot from the list of live slots and selects again. So an empty slot costs one failed
+ * lookup, not one per packet, and its share is spread over the other slots.
  *
- * A generation without sockets is passed over for the newest one that has some. If there
- * is none, nothing is selected, and the kernel takes a socket of the group by hash.
+ * If the current generation has no socket, the newest one that has some is taken. If there
+ * is none, nothing is selected, and the kernel selects a socket of the group by hash.
  *
- * Nothing here is younger than Linux 5.10, but steer_migrate, which 5.14 knows.
+ * The program must load on Linux 5.10; only steer_migrate needs 5.14.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>
@@ -23,16 +23,16 @@
 #include <bpf/bpf_helpers.h>
 #include "reuseportctl.h"
 
-/* How many empty slots one packet may take out, of the current generation and of each
- * other: the verifier wants a bound, and walks through all of it.
+/* How many empty slots one packet may drop, of the current generation and of each other:
+ * the verifier requires a bound, and follows every iteration.
  */
 #define TRIES		64
 #define TRIES_OTHERS	8
 
-/* Known when the program is loaded, so that the verifier drops what is not needed. */
+/* Constant when the program is loaded: the verifier removes the code of other modes. */
 const volatile struct steering steering;
 
-/* The tool makes these, as large as need be. */
+/* An inner map; the tool creates each with as many entries as it has sockets. */
 struct sockets {
 	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);
 	__uint(max_entries, 1);
@@ -52,7 +52,7 @@ struct {
 	__uint(max_entries, MAX_GENERATIONS);
 	__type(key, __u32);
 	__type(value, struct generation);
-} about SEC(".maps");
+} generation_info SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -82,9 +82,16 @@ struct {
 	__type(value, struct service_config);
 } service SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct layout);
+} layout SEC(".maps");
+
 static __always_inline bool is_gone(long err)
 {
-	/* EINVAL: a socket on its way out, as kernels other than ours put it */
+	/* EINVAL: stock kernels, for a socket that is being closed */
 	return err == -ENOENT || err == -EINVAL;
 }
 
@@ -107,7 +114,7 @@ static __always_inline void drop_slot(struct generation *generation, __u32 i, __
 	__u16 last;
 
 	bpf_spin_lock(&generation->lock);
-	/* else another CPU has done so */
+	/* otherwise another CPU has dropped one since */
 	if (generation->live == live) {
 		last = generation->live_slots[(live - 1) & (MAX_SLOTS - 1)];
 		generation->live_slots[i & (MAX_SLOTS - 1)] = last;
@@ -116,20 +123,20 @@ static __always_inline void drop_slot(struct generation *generation, __u32 i, __
 	bpf_spin_unlock(&generation->lock);
 }
 
-/* Select a slot of a generation. Return false if there is none, or not after @tries. */
-static __always_inline bool pick(struct sk_reuseport_md *ctx, __u32 number, const int tries,
-				 __u32 *slot)
+/* Select a slot of a generation by hash. Return false if @tries slots were empty. */
+static __always_inline bool select_any_slot(struct sk_reuseport_md *ctx, __u32 number,
+					    const int tries, __u32 *slot)
 {
-	__u32 place = number % MAX_GENERATIONS, hash = ctx->hash, live, i;
+	__u32 index = number % MAX_GENERATIONS, hash = ctx->hash, live, i;
 	struct generation *generation;
 	void *sockets;
 	long err;
 	int t;
 
-	generation = bpf_map_lookup_elem(&about, &place);
+	generation = bpf_map_lookup_elem(&generation_info, &index);
 	if (!generation || generation->number != number)
 		return false;
-	sockets = bpf_map_lookup_elem(&generations, &place);
+	sockets = bpf_map_lookup_elem(&generations, &index);
 	if (!sockets)
 		return false;
 
@@ -147,48 +154,48 @@ static __always_inline bool pick(struct sk_reuseport_md *ctx, __u32 number, cons
 		if (is_gone(err))
 			drop_slot(generation, i, live);
 		else
-			hash = hash * 0x9e3779b1 + 1;	/* it is of another group */
+			hash = hash * 0x9e3779b1 + 1;	/* it is in another group */
 	}
 	return false;
 }
 
-/* Select this very slot, if the generation is still there and the slot is not empty. */
+/* Select one slot, if the generation still exists and the slot is not empty. */
 static __always_inline bool select_slot(struct sk_reuseport_md *ctx, __u32 number, __u32 slot)
 {
-	__u32 place = number % MAX_GENERATIONS;
+	__u32 index = number % MAX_GENERATIONS;
 	struct generation *generation;
 	void *sockets;
 
-	generation = bpf_map_lookup_elem(&about, &place);
+	generation = bpf_map_lookup_elem(&generation_info, &index);
 	if (!generation || generation->number != number)
 		return false;
-	sockets = bpf_map_lookup_elem(&generations, &place);
+	sockets = bpf_map_lookup_elem(&generations, &index);
 
 	return sockets && !bpf_sk_select_reuseport(ctx, sockets, &slot, 0);
 }
 
-/* Whoever may have it: the current generation, else the newest that has sockets. */
-static __always_inline __u32 pick_any(struct sk_reuseport_md *ctx, const struct state *now,
-				      __u32 *slot)
+/* Select by hash: in the current generation, else in the newest that has sockets. */
+static __always_inline __u32 select_generation(struct sk_reuseport_md *ctx,
+					       const struct state *now, __u32 *slot)
 {
 	__u32 number, i;
 
-	if (pick(ctx, now->current, TRIES, slot))
+	if (select_any_slot(ctx, now->current, TRIES, slot))
 		return now->current;
 
 	for (i = 0; i < MAX_GENERATIONS; i++) {
 		number = now->generations[i];
 		if (!number)
 			break;
-		if (number != now->current && pick(ctx, number, TRIES_OTHERS, slot))
+		if (number != now->current && select_any_slot(ctx, number, TRIES_OTHERS, slot))
 			return number;
 	}
 	return 0;
 }
 
-/* An id that the server gave its peer: the low bits of the generation's number, then the
- * slot, both big-endian. 2 bytes are one and one, 3 one and two, 4 two and two. The peer
- * may send what it likes; what names no socket is as good as no id.
+/* Read the id that the server gave its peer: the low bits of the generation's number, then
+ * the slot, both big-endian. 2 bytes are one and one, 3 one and two, 4 two and two. A peer
+ * can send any id; one that names no socket is ignored.
  */
 static __always_inline bool read_id(struct sk_reuseport_md *ctx, const struct state *now,
 				    __u32 *number, __u32 *slot)
@@ -219,7 +226,7 @@ static __always_inline bool read_id(struct sk_reuseport_md *ctx, const struct st
 	return true;
 }
 
-/* Not all of a packet need be in the linear part, hence the copies. */
+/* Copied, as not all of a packet need be in the linear part. */
 static __always_inline bool read_peer(struct sk_reuseport_md *ctx, struct peer *peer)
 {
 	long err;
@@ -264,7 +271,7 @@ static __always_inline int steer_packet(struct sk_reuseport_md *ctx)
 	}
 
 	if (!is_known) {
-		number = pick_any(ctx, now, &slot);
+		number = select_generation(ctx, now, &slot);
 		if (!number)
 			return SK_PASS;
 		if (has_peer) {
@@ -284,8 +291,8 @@ int steer(struct sk_reuseport_md *ctx)
 	return steer_packet(ctx);
 }
 
-/* With this one the kernel also asks, with the same words, where a connection shall go
- * that waits at a listener while it closes.
+/* The kernel also runs this one when a listener is closed, to move the connections that
+ * wait at it.
  */
 SEC("sk_reuseport/migrate")
 int steer_migrate(struct sk_reuseport_md *ctx)

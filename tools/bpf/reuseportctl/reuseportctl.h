@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the program in the kernel and the tool agree on: the values of the maps.
+/* The maps of a service, shared by the BPF program and the tool.
  *
- * generations	ARRAY_OF_MAPS, a place per generation: number % MAX_GENERATIONS
- * about	the same places: what is known of each generation
- * state	which generation gets what is new
- * counters	per place and slot
- * flows	UDP peers and the slot that serves them
- * service	what the service is; the tool alone reads it
+ * layout		the version of all this, and of the tool that wrote it
+ * service		what the service is; only the tool reads it
+ * state		the current generation; one write to it is the switch
+ * generations		ARRAY_OF_MAPS: the sockets of each generation
+ * generation_info	what else there is to know of each generation
+ * counters		per CPU: packets and flows of each slot
+ * flows		LRU hash: UDP peers, and the slot that serves each
+ *
+ * Generation N has index N % MAX_GENERATIONS in generations and generation_info, and the
+ * index times the slots per generation plus the slot in counters.
+ *
+ * A change to a structure below, to a map or to what one means is a new LAYOUT_VERSION: see
+ * upgrade.c for what else it takes. Only struct layout must never change.
  */
 #ifndef __REUSEPORTCTL_H
 #define __REUSEPORTCTL_H
@@ -14,26 +21,33 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define MAX_GENERATIONS		8	/* generations that may have sockets at a time */
+/* 1: reuseportctl 1.0, which had no map layout, and generation_info was named about */
+#define LAYOUT_VERSION	2
+
+#define MAX_GENERATIONS	8	/* that may have sockets at the same time */
 #define MAX_SLOTS	1024	/* sockets of one generation; a power of two */
 
-/* Which generation gets new connections and flows, and the last one that ever did. They
- * count from 1; a number is left out if another generation still has its place. One write
- * switches.
+struct layout {
+	__u32 version;
+	char tool[28];		/* the version of reuseportctl */
+};
+
+/* New connections and flows go to @current. @newest is the last generation that was ever
+ * current; numbers start at 1, and one is skipped if its index is in use.
  */
 struct state {
 	__u32 current;
 	__u32 newest;
-	__u32 generations[MAX_GENERATIONS];	/* of all there were at the switch, newest first */
+	__u32 generations[MAX_GENERATIONS];	/* all there were at the switch, newest first */
 };
 
-/* A generation. The first @live places of @order name the slots that may still have a
- * socket; the program takes out those that it finds empty.
+/* The first @live entries of @live_slots are the slots that may still have a socket; the
+ * program drops those that it finds empty.
  */
 struct generation {
 	struct bpf_spin_lock lock;
-	__u32 number;		/* 0: the place is free, or is being filled */
-	__u32 slots;		/* filled when it was made */
+	__u32 number;		/* 0: the index is free, or is being filled */
+	__u32 slots;		/* filled when the generation was made */
 	__u32 live;
 	__u32 pid;		/* of the server */
 	char comm[16];
@@ -62,7 +76,7 @@ struct flow {
 };
 
 enum udp_mode {
-	UDP_NONE,		/* TCP as well: each packet stands for itself */
+	UDP_NONE,		/* each packet is independent; also for TCP */
 	UDP_FLOW,
 	UDP_ID,
 };
@@ -74,6 +88,7 @@ struct steering {
 	__u32 slots;		/* counters per generation */
 };
 
+/* What the sockets of the group have in common. */
 struct service_config {
 	struct steering steering;
 	__u32 protocol;
@@ -81,8 +96,8 @@ struct service_config {
 	__be32 address[4];
 	__be16 port;
 	__u16 v6only;
-	__u32 uid;		/* whose sockets these are */
-	__u32 interface;	/* that they are bound to; 0: to none */
+	__u32 uid;		/* that the sockets belong to */
+	__u32 interface;	/* that they are bound to; 0: none */
 	__u32 zero;
 	__u64 netns;		/* inode */
 };

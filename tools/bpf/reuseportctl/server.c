@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The processes that make up a generation, before and after they are one. */
+/* The processes of a generation, before it is one and when it ends. */
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <sys/socket.h>
 
-#include "group.h"
 #include "server.h"
-
-const char *protocol_name(__u32 protocol)
-{
-	return protocol == IPPROTO_TCP ? "tcp" : "udp";
-}
 
 int server_read(pid_t pid, __u64 netns, struct process *process)
 {
@@ -27,7 +20,8 @@ int server_read(pid_t pid, __u64 netns, struct process *process)
 	snprintf(text, sizeof(text), "%d", pid);
 	there = proc_netns(text);
 	if (!there)
-		return fail("cannot see the network namespace of process %d (%s): run this as root",
+		return fail("cannot read the network namespace of process %d (%s): run this as "
+			    "root",
 			    pid, strerror(errno));
 	if (there != netns)
 		return fail("process %d (%s) is in another network namespace: run this there, with "
@@ -36,98 +30,114 @@ int server_read(pid_t pid, __u64 netns, struct process *process)
 	return 0;
 }
 
-int server_sockets(const struct service *service, pid_t pid, struct held_socket **list,
-		   __u32 *other_gen)
+int server_require_reuseport(const struct held_socket *sockets, int count)
 {
-	int count, members, i, fresh = 0;
-	struct member *taken;
-	__u32 number;
-
-	*other_gen = 0;
-	count = find_sockets(&service->endpoint, pid, list);
-	if (count < 0)
-		return -1;
-	members = generation_members(service, &taken);
-	if (members < 0)
-		return -1;
-	for (i = 0; i < count; i++) {
-		number = member_find(taken, members, (*list)[i].info.cookie);
-		if (number)
-			*other_gen = number;
-		else
-			(*list)[fresh++] = (*list)[i];
-	}
-	free(taken);
-	return fresh;
-}
-
-int check_reuseport(const struct held_socket *sockets, int count)
-{
-	socklen_t len = sizeof(int);
-	int i, fd, reuseport = 0;
+	int i, fd, err;
 
 	for (i = 0; i < count; i++) {
-		fd = take_socket(&sockets[i]);
+		fd = socket_dup(&sockets[i]);
 		if (fd < 0)
 			return -1;
-		getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, &len);
+		err = socket_require_reuseport(&sockets[i], fd);
 		close(fd);
-		if (!reuseport)
-			return fail("socket %d of process %d (%s) has no SO_REUSEPORT: have the "
-				    "server set it before bind() (nginx: listen ... reuseport)",
-				    sockets[i].fd, sockets[i].pid, sockets[i].comm);
+		if (err)
+			return -1;
 	}
 	return 0;
 }
 
-int server_wait(const struct service *service, pid_t pid, const char *who, __u32 wanted,
-		__u64 timeout, struct held_socket **list, __u32 *other_gen, bool (*is_over)(void))
+/* -- Waiting for sockets ----------------------------------------------------------- */
+
+/* Those sockets of @pid that are in no generation; *@other_gen: the one of the others. */
+static int find_new_sockets(const struct service *service, pid_t pid, struct held_socket **list,
+			    __u32 *other_gen)
 {
-	__u64 end = now_ms() + timeout;
+	int count, nr_members, i, nr_new = 0;
+	struct member *members;
+	__u32 number;
+
+	*other_gen = 0;
+	count = sockets_find(&service->endpoint, pid, list);
+	if (count < 0)
+		return -1;
+	nr_members = generation_members(service, &members);
+	if (nr_members < 0)
+		return -1;
+	for (i = 0; i < count; i++) {
+		number = member_find(members, nr_members, (*list)[i].info.cookie);
+		if (number)
+			*other_gen = number;
+		else
+			(*list)[nr_new++] = (*list)[i];
+	}
+	free(members);
+	return nr_new;
+}
+
+/* @before: to do what */
+static int check_running(const struct server_wait *wait, const char *before)
+{
+	if (wait->is_over)
+		return wait->is_over() ? -1 : 0;
+	if (!kill(wait->pid, 0) || errno != ESRCH)
+		return 0;
+	return fail("%s has exited before %s", wait->who, before);
+}
+
+static int time_out(const struct service *service, const struct server_wait *wait, int count,
+		    __u32 wanted)
+{
+	char text[ENDPOINT_LEN];
+
+	return fail("%s has %d of %u sockets at %s %s after %.1f s: %s", wait->who, count, wanted,
+		    protocol_name(service->config.protocol),
+		    endpoint_format(&service->endpoint, text), wait->timeout / 1e3,
+		    count ? "if it is to have only these, set --wait" :
+			    "does it bind and listen there, with SO_REUSEPORT?");
+}
+
+int server_wait(const struct service *service, const struct server_wait *wait,
+		struct held_socket **list, __u32 *other_gen)
+{
+	__u64 end = now_ms() + wait->timeout;
 	struct generation current;
-	int count, before = -1;
-	char text[64];
+	__u32 wanted = wait->wanted;
+	int count, last = -1;
 
 	if (!wanted)
 		wanted = generation_read(service, service->now.current, &current) ? 1 :
 										    current.slots;
 	for (;;) {
-		if (is_over && is_over())
+		if (wait->is_over && check_running(wait, ""))
 			return -1;
-		count = server_sockets(service, pid, list, other_gen);
+		count = find_new_sockets(service, wait->pid, list, other_gen);
 		if (count < 0)
 			return -1;
-		/* as many as there have to be, and not just about to become more */
-		if (count >= (int)wanted && count == before)
+		/* enough, and not just about to become more */
+		if (count >= (int)wanted && count == last)
 			return count;
 		if (!count && *other_gen)
 			return 0;
-		before = count;
+		last = count;
 		free(*list);
 		*list = NULL;
-		if (!is_over && kill(pid, 0) && errno == ESRCH)
-			return fail("%s has ended before it had its sockets", who);
+		if (check_running(wait, "it had its sockets"))
+			return -1;
 		if (now_ms() >= end)
-			return fail("%s has %d of %u sockets at %s %s after %.1f s: %s", who, count,
-				    wanted, protocol_name(service->config.protocol),
-				    format_endpoint(&service->endpoint, text), timeout / 1e3,
-				    count ? "if these are all, say so with --wait" :
-					    "does it bind and listen there, with SO_REUSEPORT?");
-		progress("waiting for the sockets of %s: %d of %u", who, count, wanted);
+			return time_out(service, wait, count, wanted);
+		progress("waiting for the sockets of %s: %d of %u", wait->who, count, wanted);
 		sleep_ms(count >= (int)wanted ? 20 : 50);
 	}
 }
 
-int server_settle(pid_t pid, const char *who, __u64 settle, bool (*is_over)(void))
+int server_settle(const struct server_wait *wait)
 {
-	__u64 end = now_ms() + settle;
+	__u64 end = now_ms() + wait->settle;
 
 	while (now_ms() < end) {
-		if (is_over && is_over())
+		if (check_running(wait, "the switch"))
 			return -1;
-		if (!is_over && kill(pid, 0) && errno == ESRCH)
-			return fail("%s has ended before it was switched to", who);
-		progress("%s has its sockets, and %.1f s more to settle", who,
+		progress("%s has its sockets and %.1f s to settle", wait->who,
 			 (end - now_ms()) / 1e3);
 		sleep_ms(20);
 	}
@@ -137,7 +147,35 @@ int server_settle(pid_t pid, const char *who, __u64 settle, bool (*is_over)(void
 int server_prepare(struct service *service, const struct held_socket *sockets, int count,
 		   const struct process *server, bool force, __u32 *number)
 {
-	if (!force && group_check_prog(service, &service->endpoint, &sockets[0].info))
+	if (!force && group_check_prog(service, sockets[0].info.cookie) < 0)
+		return -1;
+	if (generation_check(&service->config, sockets, count))
 		return -1;
 	return generation_fill(service, sockets, count, server, number);
+}
+
+/* -- Stopping ------------------------------------------------------------------------- */
+
+int server_find(struct service *service, __u32 number, const struct process *known,
+		struct process *process)
+{
+	struct generation info;
+
+	/* a rollback may have come first */
+	if (service->now.current == number)
+		return fail("generation %u of service %s is the current one again: not stopped",
+			    number, service->name);
+	*process = known ? *known : (struct process){};
+	if (!known && !generation_read(service, number, &info))
+		*process = (struct process){ .pid = info.pid, .started = info.started };
+	return 0;
+}
+
+int server_stop(const struct process *process, int signal)
+{
+	if (!process->pid || !proc_signal(process->pid, process->started, signal) ||
+	    errno == ESRCH)
+		return 0;
+	return fail("cannot send signal %d to process %d (%s): this needs CAP_KILL", signal,
+		    process->pid, strerror(errno));
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the kernel tells of sockets, by way of sock_diag. */
-#include <arpa/inet.h>
+/* Listeners and bound UDP sockets, as sock_diag reports them. */
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -14,66 +13,26 @@
 
 #include "sock_diag.h"
 
-int parse_endpoint(const char *text, struct endpoint *endpoint)
-{
-	const char *colon = strrchr(text, ':'), *end = colon;
-	char address[INET6_ADDRSTRLEN + 1];
-	unsigned long port;
-	char *rest;
-
-	if (!colon)
-		goto wrong;
-	port = strtoul(colon + 1, &rest, 10);
-	if (*rest || !port || port > 65535)
-		goto wrong;
-	endpoint->port = htons(port);
-
-	endpoint->family = AF_INET;
-	if (*text == '[') {
-		endpoint->family = AF_INET6;
-		text++;
-		end = colon - 1;
-		if (end < text || *end != ']')
-			goto wrong;
-	}
-	if ((size_t)(end - text) >= sizeof(address))
-		goto wrong;
-	memcpy(address, text, end - text);
-	address[end - text] = '\0';
-	memset(endpoint->address, 0, sizeof(endpoint->address));
-	if (inet_pton(endpoint->family, address, endpoint->address) == 1)
-		return 0;
-wrong:
-	return fail("\"%s\" is no address and port: write 192.0.2.1:80 or [2001:db8::1]:80, with "
-		    "0.0.0.0 or [::] for a server that is bound to all", text);
-}
-
-const char *format_endpoint(const struct endpoint *endpoint, char *text)
-{
-	char address[INET6_ADDRSTRLEN];
-
-	inet_ntop(endpoint->family, endpoint->address, address, sizeof(address));
-	sprintf(text, endpoint->family == AF_INET ? "%s:%u" : "[%s]:%u", address,
-		ntohs(endpoint->port));
-	return text;
-}
-
-struct collection {
+struct socket_list {
 	const struct endpoint *endpoint;
-	struct endpoint_socket *list;
+	struct socket_info *list;
 	int count, space;
 };
 
-static int add_socket(struct collection *all, const struct nlmsghdr *nlh)
+static int add_socket(struct socket_list *all, const struct nlmsghdr *nlh)
 {
 	const struct inet_diag_msg *msg = NLMSG_DATA(nlh);
 	int len = nlh->nlmsg_len - NLMSG_LENGTH(sizeof(*msg));
-	const struct endpoint *endpoint = all->endpoint;
 	struct rtattr *attr = (struct rtattr *)(msg + 1);
-	struct endpoint_socket *larger, *socket;
+	struct endpoint at = {
+		.protocol = all->endpoint->protocol,
+		.family = msg->idiag_family,
+		.port = msg->id.idiag_sport,
+	};
+	struct socket_info *larger, *socket;
 
-	if (msg->id.idiag_sport != endpoint->port || msg->idiag_family != endpoint->family ||
-	    memcmp(msg->id.idiag_src, endpoint->address, endpoint->family == AF_INET ? 4 : 16))
+	memcpy(at.address, msg->id.idiag_src, at.family == AF_INET ? 4 : 16);
+	if (all->endpoint->port && !endpoint_is_equal(all->endpoint, &at))
 		return 0;
 	if (all->count == all->space) {
 		all->space = 2 * all->space + 16;
@@ -83,7 +42,8 @@ static int add_socket(struct collection *all, const struct nlmsghdr *nlh)
 		all->list = larger;
 	}
 	socket = &all->list[all->count++];
-	*socket = (struct endpoint_socket){
+	*socket = (struct socket_info){
+		.at = at,
 		.cookie = (__u64)msg->id.idiag_cookie[1] << 32 | msg->id.idiag_cookie[0],
 		.inode = msg->idiag_inode,
 		.uid = msg->idiag_uid,
@@ -101,7 +61,7 @@ static int add_socket(struct collection *all, const struct nlmsghdr *nlh)
 }
 
 /* Return an errno. */
-static int dump(int nl, struct collection *all)
+static int dump(int nl, struct socket_list *all)
 {
 	struct {
 		struct nlmsghdr nlh;
@@ -116,7 +76,7 @@ static int dump(int nl, struct collection *all)
 			.sdiag_family = all->endpoint->family,
 			.sdiag_protocol = all->endpoint->protocol,
 			.idiag_ext = 1 << (INET_DIAG_SKMEMINFO - 1),
-			/* UDP: not those that are connected to one peer */
+			/* UDP: a connected socket is established, and does not count */
 			.idiag_states = all->endpoint->protocol == IPPROTO_TCP ? 1 << TCP_LISTEN
 									       : 1 << TCP_CLOSE,
 			.id.idiag_sport = all->endpoint->port,
@@ -146,9 +106,9 @@ static int dump(int nl, struct collection *all)
 	}
 }
 
-int sock_diag_sockets(const struct endpoint *endpoint, struct endpoint_socket **list)
+int sock_diag_list(const struct endpoint *endpoint, struct socket_info **list)
 {
-	struct collection all = { .endpoint = endpoint };
+	struct socket_list all = { .endpoint = endpoint };
 	int nl, err;
 
 	*list = NULL;
@@ -158,7 +118,7 @@ int sock_diag_sockets(const struct endpoint *endpoint, struct endpoint_socket **
 		close(nl);
 	if (err) {
 		free(all.list);
-		return fail("the kernel does not tell of its sockets (%s): it needs "
+		return fail("cannot list sockets by sock_diag (%s): the kernel needs "
 			    "CONFIG_INET_DIAG, and CONFIG_INET_UDP_DIAG for UDP (modprobe "
 			    "inet_diag udp_diag)",
 			    strerror(err));

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Which sockets a process has, and how to get hold of them.
+/* Which process has which socket, and duplicating a socket of another process.
  *
- * sock_diag names the sockets at an endpoint with their inodes, /proc/PID/fd the inodes
- * that a process has open, and pidfd_getfd() makes one of its file descriptors ours. In
- * between the process may close it, and open another under the same number. So the
- * cookie, which the kernel gives no second socket, is compared with that of what we got.
+ * sock_diag reports sockets with their inodes, /proc/PID/fd shows the inodes that a process
+ * has open, and pidfd_getfd() duplicates one of its file descriptors. In between, the process
+ * may close that and open another file under the same number. So the cookie, which no two
+ * sockets share, is compared with that of the duplicate.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -42,7 +42,7 @@ static int compare_numbers(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-/* The file descriptors of a process, as they are numbered. */
+/* The file descriptors of a process, in numeric order. */
 static int read_fds(pid_t pid, int **fds)
 {
 	int count = 0, space = 0, *larger;
@@ -73,12 +73,13 @@ static int read_fds(pid_t pid, int **fds)
 	return count;
 }
 
-static void look_into(const struct process *process, struct held_socket *list, int count,
-		      int *found)
+/* Note @process as the owner of those sockets of @list that it has open. */
+static void find_owned(const struct process *process, struct held_socket *list, int count,
+		       int *found)
 {
-	struct held_socket like = {}, *socket;
-	int *fds, nr_fds, i;
+	struct held_socket key = {}, *socket;
 	char path[64], link[64];
+	int *fds, nr_fds, i;
 	ssize_t len;
 
 	nr_fds = read_fds(process->pid, &fds);
@@ -88,9 +89,9 @@ static void look_into(const struct process *process, struct held_socket *list, i
 		if (len < 0)
 			continue;
 		link[len] = '\0';
-		if (sscanf(link, "socket:[%u]", &like.info.inode) != 1)
+		if (sscanf(link, "socket:[%u]", &key.info.inode) != 1)
 			continue;
-		socket = bsearch(&like, list, count, sizeof(like), compare_inodes);
+		socket = bsearch(&key, list, count, sizeof(key), compare_inodes);
 		if (!socket || socket->pid)
 			continue;
 		socket->pid = process->pid;
@@ -101,39 +102,46 @@ static void look_into(const struct process *process, struct held_socket *list, i
 	free(fds);
 }
 
-int find_sockets(const struct endpoint *endpoint, pid_t root, struct held_socket **list)
+int sockets_find_owners(const struct socket_info *sockets, int count, pid_t root,
+			struct held_socket **list)
 {
-	struct endpoint_socket *sockets;
 	struct process *tree;
-	int count, nr, found = 0, i;
+	int nr, found = 0, i;
 
-	*list = NULL;
-	count = sock_diag_sockets(endpoint, &sockets);
-	if (count < 0)
-		return -1;
+	*list = calloc(count + 1, sizeof(**list));
+	if (!*list)
+		return fail("out of memory");
 	nr = proc_tree(root, &tree);
 	if (nr < 0) {
-		free(sockets);
+		free(*list);
+		*list = NULL;
 		return -1;
-	}
-	*list = calloc(count + 1, sizeof(**list));
-	if (!*list) {
-		free(sockets);
-		free(tree);
-		return fail("out of memory");
 	}
 	for (i = 0; i < count; i++)
 		(*list)[i].info = sockets[i];
 	qsort(*list, count, sizeof(**list), compare_inodes);
 	for (i = 0; i < nr; i++)
-		look_into(&tree[i], *list, count, &found);
+		find_owned(&tree[i], *list, count, &found);
 	qsort(*list, count, sizeof(**list), compare_rank);
-	free(sockets);
 	free(tree);
 	return root ? found : count;
 }
 
-int try_socket(const struct held_socket *held)
+int sockets_find(const struct endpoint *endpoint, pid_t root, struct held_socket **list)
+{
+	struct socket_info *sockets;
+	int count;
+
+	*list = NULL;
+	count = sock_diag_list(endpoint, &sockets);
+	if (count < 0)
+		return -1;
+	count = sockets_find_owners(sockets, count, root, list);
+	free(sockets);
+	return count;
+}
+
+int socket_try_dup(const struct held_socket *held)
 {
 	int pidfd, fd, protocol = 0, err = 0;
 	socklen_t len = sizeof(protocol);
@@ -149,7 +157,7 @@ int try_socket(const struct held_socket *held)
 		errno = err;
 		return -1;
 	}
-	/* sock_diag tells of the TCP socket beneath it, the fd is of the one above */
+	/* sock_diag reports the TCP subflow, the fd is that of the MPTCP socket above it */
 	if (!getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) &&
 	    protocol == IPPROTO_MPTCP) {
 		close(fd);
@@ -165,30 +173,45 @@ int try_socket(const struct held_socket *held)
 	return fd;
 }
 
-int take_socket(const struct held_socket *held)
+int socket_dup(const struct held_socket *held)
 {
-	int fd = try_socket(held);
+	int fd = socket_try_dup(held);
 
 	if (fd >= 0)
 		return fd;
 	switch (errno) {
 	case ESRCH:
-		return fail("process %d is gone: has the server just stopped?", held->pid);
+		return fail("process %d has exited: has the server just stopped?", held->pid);
 	case EPERM:
-		return fail("may not take socket %d of process %d: it needs CAP_SYS_PTRACE (run as "
-			    "root; a container may forbid pidfd_getfd)",
+		return fail("cannot duplicate socket %d of process %d (Operation not permitted): "
+			    "run this as root, with CAP_SYS_PTRACE; a container may forbid "
+			    "pidfd_getfd",
 			    held->fd, held->pid);
 	case ENOSYS:
-		return fail("this kernel has no pidfd_getfd(): it needs Linux 5.6, and 5.10 for "
-			    "the rest");
+		return fail("this kernel has no pidfd_getfd(): Linux 5.10 or later is required");
 	case EPROTOTYPE:
-		return fail("socket %d of process %d is one of MPTCP, which no program can steer: "
-			    "have the server listen by plain TCP (Go: GODEBUG=multipathtcp=0)",
+		return fail("socket %d of process %d is an MPTCP socket, which no program can "
+			    "steer: have the server listen on plain TCP (Go: "
+			    "GODEBUG=multipathtcp=0)",
 			    held->fd, held->pid);
 	case ESTALE:
-		return fail("process %d has replaced its socket %d meanwhile: try again", held->pid,
+		return fail("process %d has just replaced its socket %d: try again", held->pid,
 			    held->fd);
 	}
-	return fail("cannot take socket %d of process %d (%s): did it just close it? Try again",
+	return fail("cannot duplicate socket %d of process %d (%s): if it has just been closed, "
+		    "try again",
 		    held->fd, held->pid, strerror(errno));
+}
+
+int socket_require_reuseport(const struct held_socket *held, int fd)
+{
+	socklen_t len = sizeof(int);
+	int reuseport = 0;
+
+	getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, &len);
+	if (reuseport)
+		return 0;
+	return fail("socket %d of process %d (%s) has no SO_REUSEPORT: have the server set it "
+		    "before bind() (nginx: listen ... reuseport)",
+		    held->fd, held->pid, held->comm);
 }

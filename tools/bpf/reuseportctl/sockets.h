@@ -1,27 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0 */
+/* Layer 1: which process has which socket, and duplicates of sockets. */
 #ifndef __REUSEPORTCTL_SOCKETS_H
 #define __REUSEPORTCTL_SOCKETS_H
 
-#include "sock_diag.h"
 #include "proc.h"
+#include "sock_diag.h"
 
-/* A socket at an endpoint, and the first process found that has it. */
+/* A socket, and the first process found that has it. */
 struct held_socket {
-	struct endpoint_socket info;
-	pid_t pid;		/* 0: none in the tree */
+	struct socket_info info;
+	pid_t pid;		/* 0: none was found */
 	int fd;			/* its number there */
 	char comm[16];
 	int rank;		/* by the age of the process, then by fd */
 };
 
-/* The sockets at @endpoint that @root and its children have, in order; @root 0: all
- * sockets there, those that no process was found for (or may be seen) last.
+/* The sockets at @endpoint that @root and its descendants have, in order of rank; with a
+ * @root of 0, all sockets there, those without a process (that we may see) last. Return
+ * how many, or -1. The caller frees *@list.
  */
-int find_sockets(const struct endpoint *endpoint, pid_t root, struct held_socket **list);
+int sockets_find(const struct endpoint *endpoint, pid_t root, struct held_socket **list);
+/* The same for sockets that have been listed already; takes one walk through /proc. */
+int sockets_find_owners(const struct socket_info *sockets, int count, pid_t root,
+			struct held_socket **list);
 
-/* Make a socket of another process ours as well. -1: says what is wrong. */
-int take_socket(const struct held_socket *socket);
-/* The same for those who have others to try: silent, -1 and errno. */
-int try_socket(const struct held_socket *socket);
+/* Duplicate a socket of another process. Return the file descriptor or -1. */
+int socket_dup(const struct held_socket *socket);
+/* The same, with an errno in place of a sentence, for callers that have others to try. */
+int socket_try_dup(const struct held_socket *socket);
+/* Fail if the socket, of which @fd is a duplicate, has no SO_REUSEPORT. */
+int socket_require_reuseport(const struct held_socket *socket, int fd);
 
 #endif

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0
+/* detach: detach the program from the group and remove the service. */
+#include "args.h"
+#include "service.h"
+
+int cmd_detach(const struct arguments *args)
+{
+	const char *name = args->words[0];
+
+	if (args_require_name(args) || require_name(name) || store_lock_root() ||
+	    service_check_removable(name))
+		return -1;
+	if (args->dry_run) {
+		say("would detach service %s: the kernel would distribute by hash", name);
+		return 0;
+	}
+	if (service_remove(name))
+		return -1;
+	say("service %s is detached: the kernel distributes by hash again", name);
+	return 0;
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+/* metrics: the counters of all services, in the text format of Prometheus. */
+#include "args.h"
+#include "view.h"
+
+enum { CURRENT, SOCKETS, QUEUE, DROPS, PACKETS, NEW_FLOWS };
+static const struct metric {
+	const char *name, *type, *help;
+} metrics[] = {
+	[CURRENT] = { "reuseport_current_generation", "gauge",
+		      "Number of the current generation." },
+	[SOCKETS] = { "reuseport_sockets", "gauge", "Sockets of a generation." },
+	[QUEUE] = { "reuseport_queue", "gauge",
+		    "Connections to be accepted, or bytes to be read." },
+	[DROPS] = { "reuseport_drops_total", "counter",
+		    "Packets dropped because a socket's queue was full." },
+	[PACKETS] = { "reuseport_packets_total", "counter",
+		      "Packets steered to a slot; TCP: SYNs." },
+	[NEW_FLOWS] = { "reuseport_new_flows_total", "counter",
+			"Connections or flows that began at a slot." },
+};
+
+static void print_slot(const struct view *view, __u32 number, const struct slot_view *slot,
+		       unsigned int which)
+{
+	const struct held_socket *socket = slot->socket;
+	__u64 value = 0;
+
+	switch (which) {
+	case QUEUE:
+		value = socket ? socket->info.queue : 0;
+		break;
+	case DROPS:
+		value = socket ? socket->info.drops : 0;
+		break;
+	case PACKETS:
+		value = slot->counter.packets;
+		break;
+	case NEW_FLOWS:
+		value = slot->counter.flows;
+		break;
+	}
+	/* of a socket that is not visible, neither is known */
+	if (!socket && (which == QUEUE || which == DROPS))
+		return;
+	printf("%s{service=\"%s\",generation=\"%u\",slot=\"%u\"} %llu\n", metrics[which].name,
+	       view->name, number, slot->number, value);
+}
+
+static void print_view(const struct view *view, unsigned int which)
+{
+	const struct generation_view *generation;
+	int g, i;
+
+	if (which == CURRENT)
+		printf("%s{service=\"%s\"} %u\n", metrics[which].name, view->name,
+		       view->service.now.current);
+	for (g = 0; g < view->nr_generations && which != CURRENT; g++) {
+		generation = &view->generations[g];
+		if (which == SOCKETS)
+			printf("%s{service=\"%s\",generation=\"%u\"} %d\n", metrics[which].name,
+			       view->name, generation->info.number, generation->nr_slots);
+		for (i = 0; i < generation->nr_slots && which != SOCKETS; i++)
+			print_slot(view, generation->info.number, &generation->slots[i], which);
+	}
+}
+
+/* The format wants all values of a metric together. */
+static void print_metric(const struct views *views, unsigned int which)
+{
+	const struct metric *metric = &metrics[which];
+	int i;
+
+	printf("# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help, metric->name,
+	       metric->type);
+	for (i = 0; i < views->count; i++)
+		if (!views->list[i].error && !store_is_leftover(views->list[i].name))
+			print_view(&views->list[i], which);
+}
+
+int cmd_metrics(const struct arguments *args)
+{
+	struct views views;
+	unsigned int which;
+	int i, err;
+
+	(void)args;
+	if (require_privileges() || require_bpffs())
+		return -1;
+	if (json)
+		return fail("metrics prints the text format of Prometheus: show prints JSON");
+	err = views_load(&views, NULL, false);
+	/* a pipe gets them in large pieces */
+	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
+	for (which = 0; which < ARRAY_SIZE(metrics) && !err; which++)
+		print_metric(&views, which);
+	for (i = 0; i < views.count; i++) {
+		if (!views.list[i].error)
+			continue;
+		err = fail("%s", views.list[i].error);
+	}
+	views_free(&views);
+	return err;
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Layer 4: the table of commands and their options. main.c alone includes it. A new command
+ * is a file cmd_NAME.c, an entry here, and an entry in reuseportctl.rst; checks/check-ctl
+ * compares the last two.
+ */
+#ifndef __REUSEPORTCTL_COMMANDS_H
+#define __REUSEPORTCTL_COMMANDS_H
+
+#include "args.h"
+#include "proc.h"
+#include "reuseportctl.h"
+
+int cmd_attach(const struct arguments *args);
+int cmd_detach(const struct arguments *args);
+int cmd_drain(const struct arguments *args);
+int cmd_flows(const struct arguments *args);
+int cmd_help(const struct arguments *args);
+int cmd_metrics(const struct arguments *args);
+int cmd_probe(const struct arguments *args);
+int cmd_restart(const struct arguments *args);
+int cmd_rollback(const struct arguments *args);
+int cmd_show(const struct arguments *args);
+int cmd_switch(const struct arguments *args);
+int cmd_upgrade(const struct arguments *args);
+int cmd_version(const struct arguments *args);
+
+#define TIMES	"1s 10s 30s 1m 5m"
+
+static const struct command commands[] = {
+	{
+		.name = "attach",
+		.run = cmd_attach,
+		.words = "NAME tcp|udp ADDR:PORT --pid PID",
+		.complete = "@none tcp|udp @none",
+		.max_words = 3,
+		.help = "Create a service for a running server",
+		.options = {
+			{ "--pid", 0, NUMBER, "PID", INT32_MAX, "@pid",
+			  "main process of the server (required)" },
+			{ "--udp", 0, TEXT, "MODE", 0, "flow none id:",
+			  "flow, none or id:OFFSET:LEN (default: flow)" },
+			{ "--flows", 0, NUMBER, "NUMBER", 1 << 26, NULL,
+			  "size of the table of UDP peers (default: 262144)" },
+			{ "--slots", 0, NUMBER, "NUMBER", MAX_SLOTS, NULL,
+			  "sockets a generation may have (default: 64 or more)" },
+			{ "--force", 0, FLAG, NULL, 0, NULL,
+			  "replace another program on the group" },
+		},
+	},
+	{
+		.name = "switch",
+		.run = cmd_switch,
+		.words = "NAME --pid PID",
+		.complete = "@service",
+		.max_words = 1,
+		.help = "Switch to another server",
+		.options = {
+			{ "--pid", 0, NUMBER, "PID", INT32_MAX, "@pid",
+			  "main process of the new server (required)" },
+			{ "--wait", 0, NUMBER, "SOCKETS", MAX_SLOTS, NULL,
+			  "sockets to wait for (default: as many as the current one had)" },
+			{ "--settle", 0, DURATION, "T", 0, TIMES,
+			  "time between the last socket and the switch (default: 0)" },
+			{ "--timeout", 0, DURATION, "T", 0, TIMES,
+			  "how long to wait for the sockets (default: 30s)" },
+			{ "--force", 0, FLAG, NULL, 0, NULL,
+			  "replace another program on the group" },
+		},
+	},
+	{
+		.name = "drain",
+		.run = cmd_drain,
+		.words = "NAME",
+		.complete = "@service",
+		.max_words = 1,
+		.help = "Wait until a generation has no work left, and stop its server",
+		.options = {
+			{ "--generation", 0, NUMBER, "G", INT32_MAX, NULL,
+			  "which one (default: the newest but the current one)" },
+			{ "--idle", 0, DURATION, "T", 0, TIMES,
+			  "time without packets (default: 1s, with known peers 30s)" },
+			{ "--timeout", 0, DURATION, "T", 0, TIMES,
+			  "how long to wait (default: 24h)" },
+			{ "--kill", 0, TEXT, "SIGNAL", 0, STOP_SIGNALS,
+			  "send this to the server, and wait until it has ended" },
+		},
+	},
+	{
+		.name = "restart",
+		.run = cmd_restart,
+		.words = "NAME... -- COMMAND...",
+		.complete = "@service...",
+		.max_words = 16,
+		.has_rest = true,
+		.help = "Start a new server, switch to it, drain and stop the old one",
+		.options = {
+			{ "--old", 0, NUMBER, "PID", INT32_MAX, "@pid",
+			  "process to stop (default: the generation's main process)" },
+			{ "--wait", 0, NUMBER, "SOCKETS", MAX_SLOTS, NULL,
+			  "sockets to wait for (default: as many as the current one had)" },
+			{ "--settle", 0, DURATION, "T", 0, TIMES,
+			  "time between the last socket and the switch (default: 0)" },
+			{ "--timeout", 0, DURATION, "T", 0, TIMES,
+			  "how long to wait for the sockets (default: 30s)" },
+			{ "--idle", 0, DURATION, "T", 0, TIMES,
+			  "time without packets (default: 1s, with known peers 30s)" },
+			{ "--drain-timeout", 0, DURATION, "T", 0, TIMES,
+			  "how long to wait for the old server (default: 24h)" },
+			{ "--kill", 0, TEXT, "SIGNAL", 0, STOP_SIGNALS,
+			  "how to stop the old server (default: TERM)" },
+		},
+	},
+	{
+		.name = "rollback",
+		.run = cmd_rollback,
+		.words = "NAME",
+		.complete = "@service",
+		.max_words = 1,
+		.help = "Switch back to the previous generation",
+		.options = {
+			{ "--force", 0, FLAG, NULL, 0, NULL,
+			  "replace another program on the group" },
+		},
+	},
+	{
+		.name = "show",
+		.alias = "list",
+		.run = cmd_show,
+		.words = "[NAME]",
+		.complete = "@service",
+		.max_words = 1,
+		.help = "Show services, generations and sockets",
+		.options = {
+			{ "--watch", 0, FLAG, NULL, 0, NULL, "show it again every second" },
+		},
+	},
+	{
+		.name = "flows",
+		.run = cmd_flows,
+		.words = "NAME",
+		.complete = "@service",
+		.max_words = 1,
+		.help = "List the UDP peers that a service knows",
+	},
+	{
+		.name = "metrics",
+		.run = cmd_metrics,
+		.words = "",
+		.help = "Print the counters of all services for Prometheus",
+	},
+	{
+		.name = "detach",
+		.run = cmd_detach,
+		.words = "NAME",
+		.complete = "@service",
+		.max_words = 1,
+		.help = "Detach the program from the group and remove the service",
+	},
+	{
+		.name = "upgrade",
+		.run = cmd_upgrade,
+		.words = "[NAME]",
+		.complete = "@service",
+		.max_words = 1,
+		.help = "Replace program and maps of live services by those of this version",
+		.options = {
+			{ "--force", 0, FLAG, NULL, 0, NULL,
+			  "even if they are of this version already" },
+		},
+	},
+	{
+		.name = "probe",
+		.run = cmd_probe,
+		.words = "",
+		.help = "Print what the running kernel supports",
+	},
+	{
+		.name = "version",
+		.run = cmd_version,
+		.words = "",
+		.help = "Print the version",
+	},
+	{
+		.name = "help",
+		.run = cmd_help,
+		.words = "[COMMAND]",
+		.complete = "@command",
+		.max_words = 1,
+		.help = "Print this help, or that of a command",
+		.options = {
+			{ "--table", 0, FLAG, NULL, 0, NULL, "print the table of options" },
+		},
+	},
+	{}
+};
+
+#endif

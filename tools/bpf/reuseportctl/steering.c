@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Loading the BPF program that steers. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "steering.h"
+#include "reuseportctl.skel.h"
+
+bool steering_can_migrate(void)
+{
+	/* return ctx->migrating_sk != NULL; kernels before 5.14 reject the access */
+	const struct bpf_insn code[] = {
+		{ .code = BPF_LDX | BPF_MEM | BPF_DW,
+		  .dst_reg = 1,
+		  .src_reg = 1,
+		  .off = offsetof(struct sk_reuseport_md, migrating_sk) },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 1 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts,
+		    .expected_attach_type = BPF_SK_REUSEPORT_SELECT_OR_MIGRATE);
+	int fd;
+
+	fd = bpf_prog_load(BPF_PROG_TYPE_SK_REUSEPORT, "probe", "GPL", code, ARRAY_SIZE(code),
+			   &opts);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+/* The skeleton closes its own file descriptors when it goes. */
+static int keep(struct service *service, const struct reuseportctl_bpf *skel,
+		const struct bpf_program *program)
+{
+	const struct {
+		int *fd, from;
+	} kept[] = {
+		{ &service->program, bpf_program__fd(program) },
+		{ &service->layout_map, bpf_map__fd(skel->maps.layout) },
+		{ &service->config_map, bpf_map__fd(skel->maps.service) },
+		{ &service->generations, bpf_map__fd(skel->maps.generations) },
+		{ &service->generation_info, bpf_map__fd(skel->maps.generation_info) },
+		{ &service->state, bpf_map__fd(skel->maps.state) },
+		{ &service->counters, bpf_map__fd(skel->maps.counters) },
+		{ &service->flows, bpf_map__fd(skel->maps.flows) },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(kept); i++) {
+		*kept[i].fd = fcntl(kept[i].from, F_DUPFD_CLOEXEC, 3);
+		if (*kept[i].fd < 0)
+			return fail("cannot duplicate a file descriptor (%s)", strerror(errno));
+	}
+	return 0;
+}
+
+static int describe(struct service *service)
+{
+	struct layout layout = { .version = LAYOUT_VERSION, .tool = VERSION };
+	__u32 zero = 0;
+
+	service->layout = layout;
+	if (!bpf_map_update_elem(service->layout_map, &zero, &layout, BPF_ANY) &&
+	    !bpf_map_update_elem(service->config_map, &zero, &service->config, BPF_ANY))
+		return 0;
+	return fail("cannot write the configuration of service %s (%s)", service->name,
+		    strerror(errno));
+}
+
+int steering_load(struct service *service, __u32 flows, const struct service *old)
+{
+	bool migrate = service->config.protocol == IPPROTO_TCP && steering_can_migrate();
+	struct reuseportctl_bpf *skel;
+	struct bpf_program *program;
+	int err;
+
+	skel = reuseportctl_bpf__open();
+	if (!skel)
+		return fail("cannot open the program (%s)", strerror(errno));
+	program = migrate ? skel->progs.steer_migrate : skel->progs.steer;
+	bpf_program__set_autoload(skel->progs.steer, !migrate);
+	bpf_program__set_autoload(skel->progs.steer_migrate, migrate);
+	*(struct steering *)&skel->rodata->steering = service->config.steering;
+	if (old) {
+		err = bpf_map__reuse_fd(skel->maps.counters, old->counters) ||
+		      bpf_map__reuse_fd(skel->maps.flows, old->flows);
+	} else {
+		err = bpf_map__set_max_entries(skel->maps.counters, MAX_GENERATIONS *
+					       service->config.steering.slots) ||
+		      bpf_map__set_max_entries(skel->maps.flows, flows);
+	}
+	if (err || reuseportctl_bpf__load(skel))
+		err = fail("cannot load the program (%s): Linux 5.10 or later with "
+			   "CONFIG_BPF_SYSCALL is required; reuseportctl probe prints what is "
+			   "missing, REUSEPORTCTL_DEBUG=1 why it failed",
+			   strerror(errno));
+	else
+		err = keep(service, skel, program) || describe(service);
+	reuseportctl_bpf__destroy(skel);
+	return err ? -1 : 0;
+}

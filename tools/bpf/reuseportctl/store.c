@@ -1,0 +1,597 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Services as they are kept in the BPF file system.
+ *
+ * PIN_ROOT/NAME/1/... has the pins of service NAME. They are an edition: an upgrade makes the
+ * next one, NAME/2, and removes the former. The highest number is the one that counts. An
+ * edition is made as NAME/2+new and renamed when it is complete, so one with a plain number
+ * always is.
+ *
+ * A service as a whole is made as NAME+new and removed as NAME+old (see service.c); the name
+ * of a service cannot contain a plus.
+ *
+ * reuseportctl 1.0 had its pins in NAME itself. That is layout 1, read here as edition 0. A
+ * version 1.0 that meets a directory of ours finds no pin in it, and cannot remove the
+ * directory, as it is not empty: it changes nothing.
+ *
+ * The lock is an flock() on NAME, which ends with the process that holds it, and is the same
+ * in all layouts.
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <linux/capability.h>
+#include <linux/magic.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+
+#include <bpf/bpf.h>
+
+#include "store.h"
+
+/* What is pinned, and what a map has to look like before its values are read. */
+static const struct pin {
+	const char *name, *name_in_1;
+	size_t fd;		/* where struct service has it */
+	__u32 type, value_size;	/* type 0: the program */
+} pins[] = {
+#define PIN(name, name_in_1, fd, type, size) \
+	{ name, name_in_1, offsetof(struct service, fd), type, size }
+	PIN("layout", NULL, layout_map, BPF_MAP_TYPE_ARRAY, sizeof(struct layout)),
+	PIN("service", "service", config_map, BPF_MAP_TYPE_ARRAY, sizeof(struct service_config)),
+	PIN("program", "program", program, 0, 0),
+	PIN("generations", "generations", generations, BPF_MAP_TYPE_ARRAY_OF_MAPS, sizeof(__u32)),
+	PIN("generation_info", "about", generation_info, BPF_MAP_TYPE_ARRAY,
+	    sizeof(struct generation)),
+	PIN("state", "state", state, BPF_MAP_TYPE_ARRAY, sizeof(struct state)),
+	PIN("counters", "counters", counters, BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(struct counter)),
+	PIN("flows", "flows", flows, BPF_MAP_TYPE_LRU_HASH, sizeof(struct flow)),
+#undef PIN
+};
+
+static int *pin_fd(struct service *service, const struct pin *pin)
+{
+	return (int *)((char *)service + pin->fd);
+}
+
+/* -- What a command requires -------------------------------------------------- */
+
+int require_privileges(void)
+{
+	static const struct {
+		int capability;
+		const char *name;
+	} needed[] = {
+		{ CAP_SYS_ADMIN, "CAP_SYS_ADMIN (to load the program and to open maps)" },
+		{ CAP_SYS_PTRACE, "CAP_SYS_PTRACE (to duplicate sockets of other processes)" },
+	};
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+	unsigned int i;
+
+	if (syscall(SYS_capget, &head, data))
+		return fail("cannot read the capabilities of this process (%s)", strerror(errno));
+	for (i = 0; i < ARRAY_SIZE(needed); i++)
+		if (!(data[needed[i].capability / 32].effective & 1U << needed[i].capability % 32))
+			return fail("this needs %s: run it as root", needed[i].name);
+	return 0;
+}
+
+int require_bpffs(void)
+{
+	struct statfs fs;
+
+	if (!statfs("/sys/fs/bpf", &fs) && fs.f_type == BPF_FS_MAGIC)
+		return 0;
+	return fail("no bpffs is mounted on /sys/fs/bpf, where services are kept: mount -t bpf "
+		    "none /sys/fs/bpf");
+}
+
+int require_netns(const struct service *service)
+{
+	if (proc_netns("self") == service->config.netns)
+		return 0;
+	return fail("service %s is in another network namespace (%llu): run this there, with "
+		    "nsenter --net=/proc/PID/ns/net reuseportctl ..., where PID is one of its "
+		    "processes",
+		    service->name, service->config.netns);
+}
+
+int require_name(const char *name)
+{
+	size_t len =
+		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
+
+	if (len && len <= NAME_LEN && !name[len])
+		return 0;
+	return fail("\"%s\" is not a valid name of a service: use up to %d letters, digits, - and "
+		    "_", name, NAME_LEN);
+}
+
+/* -- Directories ---------------------------------------------------------------- */
+
+static const char *dir_path(const char *name, char *path)
+{
+	snprintf(path, PATH_LEN, PIN_ROOT "/%s", name);
+	return path;
+}
+
+bool store_exists(const char *name)
+{
+	char path[PATH_LEN];
+
+	return !access(dir_path(name, path), F_OK);
+}
+
+bool store_is_leftover(const char *name)
+{
+	return strchr(name, '+');
+}
+
+static int compare_names(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* store_visit() in the directory @path. */
+static int visit_dir(const char *path, store_visit_fn visit, void *arg)
+{
+	struct dirent **names;
+	int count, i, err = 0;
+
+	count = scandir(path, &names, NULL, compare_names);
+	for (i = 0; i < count; i++) {
+		if (names[i]->d_name[0] != '.' && !err)
+			err = visit(names[i]->d_name, arg);
+		free(names[i]);
+	}
+	if (count >= 0)
+		free(names);
+	return err;
+}
+
+int store_visit(store_visit_fn visit, void *arg)
+{
+	return visit_dir(PIN_ROOT, visit, arg);
+}
+
+int store_rename(const char *from, const char *to)
+{
+	char old[PATH_LEN], new[PATH_LEN];
+
+	if (!rename(dir_path(from, old), dir_path(to, new)))
+		return 0;
+	return fail("cannot rename %s (%s)", old, strerror(errno));
+}
+
+int store_make(const char *name)
+{
+	char path[PATH_LEN];
+
+	if (!mkdir(dir_path(name, path), 0700))
+		return 0;
+	return fail("cannot create %s (%s)", path, strerror(errno));
+}
+
+/* Remove @name in the directory @arg: a pin, or a directory of pins. */
+static int remove_entry(const char *name, void *arg)
+{
+	char path[2 * PATH_LEN];
+
+	snprintf(path, sizeof(path), "%s/%s", (const char *)arg, name);
+	if (!unlink(path) || errno == ENOENT)
+		return 0;
+	/* either is how a file system refuses to unlink() a directory */
+	if (errno == EISDIR || errno == EPERM) {
+		if (visit_dir(path, remove_entry, path))
+			return -1;
+		if (!rmdir(path) || errno == ENOENT)
+			return 0;
+	}
+	return fail("cannot remove %s (%s)", path, strerror(errno));
+}
+
+int store_remove(const char *name)
+{
+	return remove_entry(name, PIN_ROOT);
+}
+
+/* -- Locks ---------------------------------------------------------------------- */
+
+/* The process that holds it, from /proc/locks; 0 if it is not to be seen. */
+static int lock_holder(int fd)
+{
+	unsigned long inode;
+	char line[256];
+	struct stat st;
+	int pid, holder = 0;
+	FILE *file;
+
+	file = fopen("/proc/locks", "re");
+	if (!file)
+		return 0;
+	if (!fstat(fd, &st))
+		while (fgets(line, sizeof(line), file))
+			if (sscanf(line, "%*s FLOCK %*s %*s %d %*x:%*x:%lu", &pid, &inode) == 2 &&
+			    inode == st.st_ino)
+				holder = pid;
+	fclose(file);
+	return holder;
+}
+
+static int lock(int fd, const char *what)
+{
+	if (!flock(fd, LOCK_EX | LOCK_NB))
+		return 0;
+	if (errno != EWOULDBLOCK)
+		return fail("cannot lock %s (%s)", what, strerror(errno));
+	return fail("%s is locked by another reuseportctl (PID %d): wait until that has finished",
+		    what, lock_holder(fd));
+}
+
+int store_lock(const char *name)
+{
+	char path[PATH_LEN];
+	int dir = open(dir_path(name, path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0)
+		return fail("cannot open %s (%s)", path, strerror(errno));
+	if (!lock(dir, name))
+		return dir;
+	close(dir);
+	return -1;
+}
+
+int store_lock_root(void)
+{
+	static int root = -1;
+
+	if (root >= 0)
+		return 0;
+	if (require_privileges() || require_bpffs())
+		return -1;
+	if (mkdir(PIN_ROOT, 0700) && errno != EEXIST)
+		return fail("cannot create " PIN_ROOT " (%s)", strerror(errno));
+	root = open(PIN_ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return fail("cannot open " PIN_ROOT " (%s)", strerror(errno));
+	if (!lock(root, PIN_ROOT))
+		return 0;
+	close(root);
+	root = -1;
+	return -1;
+}
+
+int service_lock(struct service *service)
+{
+	if (lock(service->dir, service->name) || service_check_exists(service))
+		return -1;
+	return service_read_state(service);
+}
+
+void service_unlock(struct service *service)
+{
+	flock(service->dir, LOCK_UN);
+}
+
+/* -- Editions ------------------------------------------------------------------- */
+
+/* The editions of a directory. The highest is the one that counts. */
+struct editions {
+	__u32 newest, older;
+	bool has_newest, has_older;
+};
+
+static int add_edition(const char *name, void *arg)
+{
+	struct editions *editions = arg;
+	__u32 number = 0;
+	char *end;
+
+	if (isdigit((unsigned char)*name)) {
+		number = strtoul(name, &end, 10);
+		if (*end)
+			return 0;
+	} else if (strcmp(name, "state")) {
+		return 0;
+	}
+	if (editions->has_newest && number < editions->newest) {
+		editions->older = number;
+		editions->has_older = true;
+		return 0;
+	}
+	editions->has_older = editions->has_newest;
+	editions->older = editions->newest;
+	editions->has_newest = true;
+	editions->newest = number;
+	return 0;
+}
+
+static int find_editions(const char *path, struct editions *editions)
+{
+	*editions = (struct editions){};
+	visit_dir(path, add_edition, editions);
+	return editions->has_newest ? 0 : -ENOENT;
+}
+
+static const char *pin_path(const char *name, __u32 edition, const struct pin *pin, char *path)
+{
+	if (edition)
+		snprintf(path, PATH_LEN, PIN_ROOT "/%s/%u/%s", name, edition, pin->name);
+	else
+		snprintf(path, PATH_LEN, PIN_ROOT "/%s/%s", name, pin->name_in_1);
+	return path;
+}
+
+static bool is_map(int fd, const struct pin *pin)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+
+	return !bpf_obj_get_info_by_fd(fd, &info, &len) && info.type == pin->type &&
+	       info.key_size == (pin->type == BPF_MAP_TYPE_LRU_HASH ? sizeof(struct peer) :
+								      sizeof(__u32)) &&
+	       info.value_size == pin->value_size;
+}
+
+static bool is_program(int fd)
+{
+	struct bpf_prog_info info = {};
+	__u32 len = sizeof(info);
+
+	return !bpf_obj_get_info_by_fd(fd, &info, &len) &&
+	       info.type == BPF_PROG_TYPE_SK_REUSEPORT;
+}
+
+/* Open a pin, if it is what it has to be. Return a file descriptor or a negative errno. */
+static int open_pin(const char *name, __u32 edition, const struct pin *pin)
+{
+	char path[PATH_LEN];
+	int fd;
+
+	fd = bpf_obj_get(pin_path(name, edition, pin, path));
+	if (fd < 0)
+		return -errno;
+	if (pin->type ? is_map(fd, pin) : is_program(fd))
+		return fd;
+	close(fd);
+	return -EINVAL;
+}
+
+/* Read the only value of a map that is pinned. Return 0 or a negative errno. */
+static int read_pin(const char *name, __u32 edition, const char *pin_name, void *value)
+{
+	const struct pin *pin = pins;
+	__u32 zero = 0;
+	int fd, err;
+
+	while (strcmp(pin->name, pin_name))
+		pin++;
+	fd = open_pin(name, edition, pin);
+	if (fd < 0)
+		return fd;
+	err = bpf_map_lookup_elem(fd, &zero, value) ? -errno : 0;
+	close(fd);
+	return err;
+}
+
+static int read_layout(const char *name, __u32 edition, struct layout *layout)
+{
+	int err;
+
+	if (!edition) {
+		*layout = (struct layout){ .version = 1, .tool = "1.0" };
+		return 0;
+	}
+	err = read_pin(name, edition, "layout", layout);
+	if (err)
+		return err;
+	layout->tool[sizeof(layout->tool) - 1] = '\0';
+	return layout->version > LAYOUT_VERSION ? -EPROTO : 0;
+}
+
+int store_read_config(const char *name, struct service_config *config)
+{
+	struct editions editions;
+	struct layout layout;
+	char path[PATH_LEN];
+
+	if (find_editions(dir_path(name, path), &editions) ||
+	    read_layout(name, editions.newest, &layout))
+		return -1;
+	return read_pin(name, editions.newest, "service", config) ? -1 : 0;
+}
+
+int store_pin_edition(struct service *service)
+{
+	char path[PATH_LEN], unfinished[PATH_LEN], entry[16];
+	__u32 next = service->edition + 1;
+	unsigned int i;
+	int err = 0;
+
+	snprintf(entry, sizeof(entry), "%u" UNFINISHED, next);
+	if (remove_entry(entry, (void *)dir_path(service->name, path)))
+		return -1;
+	snprintf(unfinished, sizeof(unfinished), PIN_ROOT "/%s/%s", service->name, entry);
+	if (mkdir(unfinished, 0700))
+		return fail("cannot create %s (%s)", unfinished, strerror(errno));
+	for (i = 0; i < ARRAY_SIZE(pins) && !err; i++) {
+		snprintf(path, sizeof(path), "%.*s/%s", PATH_LEN / 2, unfinished, pins[i].name);
+		if (bpf_obj_pin(*pin_fd(service, &pins[i]), path))
+			err = fail("cannot pin %s (%s)", path, strerror(errno));
+	}
+	snprintf(path, sizeof(path), PIN_ROOT "/%s/%u", service->name, next);
+	if (!err && rename(unfinished, path))
+		err = fail("cannot rename %s (%s)", unfinished, strerror(errno));
+	if (!err)
+		service->edition = next;
+	else
+		remove_entry(entry, (void *)dir_path(service->name, path));
+	return err;
+}
+
+static int remove_other_edition(const char *name, void *arg)
+{
+	const struct service *service = arg;
+	char path[PATH_LEN];
+	char *end;
+
+	if (strtoul(name, &end, 10) == service->edition && !*end)
+		return 0;
+	return remove_entry(name, (void *)dir_path(service->name, path));
+}
+
+int store_remove_old_editions(const struct service *service)
+{
+	char path[PATH_LEN];
+
+	return visit_dir(dir_path(service->name, path), remove_other_edition, (void *)service);
+}
+
+/* -- Opening ---------------------------------------------------------------------- */
+
+static void close_pins(struct service *service)
+{
+	unsigned int i;
+	int *fd;
+
+	for (i = 0; i < ARRAY_SIZE(pins); i++) {
+		fd = pin_fd(service, &pins[i]);
+		if (*fd >= 0)
+			close(*fd);
+		*fd = -1;
+	}
+	if (service->old_program >= 0)
+		close(service->old_program);
+	service->old_program = -1;
+}
+
+int service_open_pins(struct service *service)
+{
+	struct editions editions;
+	char path[PATH_LEN];
+	unsigned int i;
+	__u32 zero = 0;
+	int err, fd;
+
+	err = find_editions(dir_path(service->name, path), &editions);
+	if (err)
+		return err;
+	service->edition = editions.newest;
+	err = read_layout(service->name, service->edition, &service->layout);
+	for (i = 0; i < ARRAY_SIZE(pins) && !err; i++) {
+		if (!service->edition && !pins[i].name_in_1)
+			continue;
+		fd = open_pin(service->name, service->edition, &pins[i]);
+		*pin_fd(service, &pins[i]) = fd;
+		err = fd < 0 ? fd : 0;
+	}
+	if (err)
+		return err;
+	service->has_old_edition = editions.has_older;
+	if (editions.has_older) {
+		for (i = 0; strcmp(pins[i].name, "program"); i++)
+			;
+		service->old_program = open_pin(service->name, editions.older, &pins[i]);
+	}
+	if (bpf_map_lookup_elem(service->config_map, &zero, &service->config) ||
+	    bpf_map_lookup_elem(service->state, &zero, &service->now))
+		return -errno;
+	service->endpoint = (struct endpoint){
+		.protocol = service->config.protocol,
+		.family = service->config.family,
+		.port = service->config.port,
+	};
+	memcpy(service->endpoint.address, service->config.address,
+	       sizeof(service->endpoint.address));
+	return 0;
+}
+
+void service_init(struct service *service, const char *name)
+{
+	unsigned int i;
+
+	*service = (struct service){ .dir = -1, .old_program = -1 };
+	for (i = 0; i < ARRAY_SIZE(pins); i++)
+		*pin_fd(service, &pins[i]) = -1;
+	snprintf(service->name, sizeof(service->name), "%s", name);
+}
+
+int service_explain(const struct service *service, int err)
+{
+	if (err == -EPROTO)
+		return fail("service %s was made by reuseportctl %s (layout %u), which is newer "
+			    "than this one (layout %u): use that version",
+			    service->name, service->layout.tool, service->layout.version,
+			    LAYOUT_VERSION);
+	return fail("service %s is incomplete: a pin in " PIN_ROOT "/%s is missing or is not what "
+		    "it should be (%s); reuseportctl detach %s removes the service",
+		    service->name, service->name, strerror(-err), service->name);
+}
+
+int service_open(struct service *service, const char *name)
+{
+	char path[PATH_LEN];
+	int err;
+
+	service_init(service, name);
+	if (require_privileges() || require_bpffs() || require_name(name))
+		return -1;
+	service->dir = open(dir_path(name, path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (service->dir < 0)
+		return fail("there is no service %s: reuseportctl attach creates one, reuseportctl "
+			    "show lists them",
+			    name);
+	err = service_open_pins(service);
+	if (!err)
+		return 0;
+	service_explain(service, err);
+	service_close(service);
+	return -1;
+}
+
+void service_close(struct service *service)
+{
+	close_pins(service);
+	if (service->dir >= 0)
+		close(service->dir);
+	service->dir = -1;
+}
+
+int service_check_exists(const struct service *service)
+{
+	struct stat ours, named;
+	char path[PATH_LEN];
+
+	if (fstat(service->dir, &ours) || stat(dir_path(service->name, path), &named) ||
+	    ours.st_ino != named.st_ino)
+		return fail("service %s has been removed meanwhile", service->name);
+	return 0;
+}
+
+int service_read_state(struct service *service)
+{
+	struct editions editions;
+	char path[PATH_LEN];
+	__u32 zero = 0;
+	int err;
+
+	if (!find_editions(dir_path(service->name, path), &editions) &&
+	    editions.newest != service->edition) {
+		if (service_check_exists(service))
+			return -1;
+		close_pins(service);
+		err = service_open_pins(service);
+		return err ? service_explain(service, err) : 0;
+	}
+	if (bpf_map_lookup_elem(service->state, &zero, &service->now))
+		return fail("cannot read the state of service %s (%s)", service->name,
+			    strerror(errno));
+	return 0;
+}

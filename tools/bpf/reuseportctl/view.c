@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What there is to see of services: read once for all of them. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "view.h"
+
+/* -- The maps of a service ----------------------------------------------------------- */
+
+static int view_generation(struct view *view, __u32 number)
+{
+	struct generation_view *generation = &view->generations[view->nr_generations];
+	__u64 cookies[MAX_SLOTS];
+	struct slot_view *slot;
+	__u32 i;
+
+	if (generation_read(&view->service, number, &generation->info))
+		return 0;
+	/* one that has ended is of no interest, unless it is the current one */
+	if (!generation_read_cookies(&view->service, &generation->info, cookies) &&
+	    number != view->service.now.current)
+		return 0;
+	generation->slots = calloc(generation->info.slots, sizeof(*generation->slots));
+	if (!generation->slots)
+		return fail("out of memory");
+	view->nr_generations++;
+	for (i = 0; i < generation->info.slots; i++) {
+		if (!cookies[i])
+			continue;
+		slot = &generation->slots[generation->nr_slots++];
+		slot->number = i;
+		slot->cookie = cookies[i];
+		if (generation_read_counter(&view->service, number, i, &slot->counter))
+			return -1;
+	}
+	return 0;
+}
+
+static int view_service(struct view *view)
+{
+	const __u32 *numbers = view->service.now.generations;
+	int i;
+
+	if (service_open(&view->service, view->name))
+		return -1;
+	view->is_here = proc_netns("self") == view->service.config.netns;
+	for (i = 0; i < MAX_GENERATIONS && numbers[i]; i++)
+		if (view_generation(view, numbers[i]))
+			return -1;
+	return 0;
+}
+
+static void view_free(struct view *view)
+{
+	int i;
+
+	for (i = 0; i < view->nr_generations; i++)
+		free(view->generations[i].slots);
+	free(view->error);
+	service_close(&view->service);
+}
+
+/* -- The sockets of the host --------------------------------------------------------- */
+
+static int compare_cookies(const void *a, const void *b)
+{
+	const struct held_socket *x = a, *y = b;
+
+	return (x->info.cookie > y->info.cookie) - (x->info.cookie < y->info.cookie);
+}
+
+static const struct held_socket *find_socket(const struct views *views, __u64 cookie)
+{
+	struct held_socket key = { .info.cookie = cookie };
+
+	return views->nr_sockets ? bsearch(&key, views->sockets, views->nr_sockets, sizeof(key),
+					   compare_cookies) :
+				   NULL;
+}
+
+/* Is any of the services of this protocol and family? If only one is: *@only. */
+static bool is_viewed(const struct views *views, struct endpoint *kind)
+{
+	const struct service *service;
+	int i, nr = 0;
+
+	for (i = 0; i < views->count; i++) {
+		service = &views->list[i].service;
+		if (views->list[i].is_here && service->config.protocol == kind->protocol &&
+		    service->config.family == kind->family && !nr++)
+			*kind = service->endpoint;
+	}
+	if (nr > 1)
+		kind->port = 0;
+	return nr;
+}
+
+/* List the sockets of every protocol and family that a service has. */
+static int list_sockets(const struct views *views, struct socket_info **list)
+{
+	static const struct {
+		__u32 protocol, family;
+	} kinds[] = {
+		{ IPPROTO_TCP, AF_INET }, { IPPROTO_TCP, AF_INET6 },
+		{ IPPROTO_UDP, AF_INET }, { IPPROTO_UDP, AF_INET6 },
+	};
+	struct socket_info *some, *larger;
+	int count = 0, nr;
+	unsigned int i;
+
+	*list = NULL;
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct endpoint kind = {
+			.protocol = kinds[i].protocol,
+			.family = kinds[i].family,
+		};
+
+		if (!is_viewed(views, &kind))
+			continue;
+		nr = sock_diag_list(&kind, &some);
+		if (nr <= 0) {
+			if (nr < 0)
+				return -1;
+			continue;
+		}
+		larger = realloc(*list, (count + nr) * sizeof(*larger));
+		if (!larger) {
+			free(some);
+			return fail("out of memory");
+		}
+		*list = larger;
+		memcpy(*list + count, some, nr * sizeof(*some));
+		count += nr;
+		free(some);
+	}
+	return count;
+}
+
+static int view_sockets(struct views *views, bool with_owners)
+{
+	struct socket_info *list;
+	int count, i;
+
+	count = list_sockets(views, &list);
+	if (count > 0 && with_owners) {
+		count = sockets_find_owners(list, count, 0, &views->sockets);
+	} else if (count > 0) {
+		views->sockets = calloc(count, sizeof(*views->sockets));
+		if (!views->sockets)
+			count = fail("out of memory");
+		for (i = 0; i < count; i++)
+			views->sockets[i].info = list[i];
+	}
+	free(list);
+	if (count < 0)
+		return -1;
+	views->nr_sockets = count;
+	return 0;
+}
+
+/* -- Both together -------------------------------------------------------------------- */
+
+static void join_generations(const struct views *views, struct view *view)
+{
+	struct generation_view *generation;
+	int g, i;
+
+	for (g = 0; g < view->nr_generations; g++) {
+		generation = &view->generations[g];
+		for (i = 0; i < generation->nr_slots; i++)
+			generation->slots[i].socket = find_socket(views,
+								  generation->slots[i].cookie);
+	}
+}
+
+static bool is_member(const struct view *view, const struct held_socket *socket)
+{
+	int g, i;
+
+	for (g = 0; g < view->nr_generations; g++)
+		for (i = 0; i < view->generations[g].nr_slots; i++)
+			if (view->generations[g].slots[i].socket == socket)
+				return true;
+	return false;
+}
+
+struct groups {
+	struct group_record *list;
+	int count;	/* -1: this kernel cannot list them */
+};
+
+static enum view_program compare_program(const struct view *view, const struct groups *groups,
+					 __u64 cookie)
+{
+	const struct group_record *record = group_find(groups->list, groups->count, cookie);
+
+	if (!record)
+		return PROGRAM_UNKNOWN;
+	if (!record->has_program)
+		return PROGRAM_GONE;
+	return group_is_own_prog(&view->service, record->id) ? PROGRAM_ON : PROGRAM_REPLACED;
+}
+
+static void join_sockets(const struct views *views, struct view *view, const struct groups *groups)
+{
+	const struct held_socket *socket;
+	int i;
+
+	for (i = 0; i < views->nr_sockets; i++) {
+		socket = &views->sockets[i];
+		if (!endpoint_is_equal(&view->service.endpoint, &socket->info.at) ||
+		    !group_has_socket(&view->service.config, &socket->info))
+			continue;
+		if (!view->nr_sockets++)
+			view->program = compare_program(view, groups, socket->info.cookie);
+		if (is_member(view, socket))
+			continue;
+		if (!view->nr_outside++ || socket->pid > view->outside->pid)
+			view->outside = socket;
+	}
+}
+
+static bool has_protocol(const struct views *views, __u32 protocol)
+{
+	struct endpoint four = { .protocol = protocol, .family = AF_INET };
+	struct endpoint six = { .protocol = protocol, .family = AF_INET6 };
+
+	return is_viewed(views, &four) || is_viewed(views, &six);
+}
+
+static void join(struct views *views, bool all)
+{
+	struct groups tcp = { .count = -1 }, udp = { .count = -1 };
+	struct view *view;
+	int i;
+
+	if (views->nr_sockets)
+		qsort(views->sockets, views->nr_sockets, sizeof(*views->sockets), compare_cookies);
+	if (all && has_protocol(views, IPPROTO_TCP))
+		tcp.count = group_list(IPPROTO_TCP, &tcp.list);
+	if (all && has_protocol(views, IPPROTO_UDP))
+		udp.count = group_list(IPPROTO_UDP, &udp.list);
+	for (i = 0; i < views->count; i++) {
+		view = &views->list[i];
+		if (!view->is_here)
+			continue;
+		join_generations(views, view);
+		if (all)
+			join_sockets(views, view,
+				     view->service.config.protocol == IPPROTO_TCP ? &tcp : &udp);
+	}
+	free(tcp.list);
+	free(udp.list);
+}
+
+/* -- Loading --------------------------------------------------------------------------- */
+
+static int add_view(const char *name, void *arg)
+{
+	struct views *views = arg;
+	char error[MAX_SENTENCE];
+	struct view *larger, *view;
+
+	larger = realloc(views->list, (views->count + 1) * sizeof(*larger));
+	if (!larger)
+		return fail("out of memory");
+	views->list = larger;
+	view = &views->list[views->count++];
+	memset(view, 0, sizeof(*view));
+	snprintf(view->name, sizeof(view->name), "%s", name);
+	service_init(&view->service, name);
+	if (store_is_leftover(name) || !view_service(view))
+		return 0;
+	take_error(error);
+	view->is_here = false;
+	/* it may disappear between the reading of its name and of its pins */
+	if (!store_exists(name)) {
+		view_free(view);
+		views->count--;
+		return 0;
+	}
+	view->error = strdup(error);
+	return view->error ? 0 : fail("out of memory");
+}
+
+int views_load(struct views *views, const char *name, bool all)
+{
+	int err;
+
+	*views = (struct views){};
+	if (name) {
+		views->list = calloc(1, sizeof(*views->list));
+		if (!views->list)
+			return fail("out of memory");
+		views->count = 1;
+		snprintf(views->list->name, sizeof(views->list->name), "%s", name);
+		service_init(&views->list->service, name);
+		err = view_service(views->list);
+	} else {
+		err = store_visit(add_view, views);
+	}
+	if (err || view_sockets(views, all))
+		return -1;
+	join(views, all);
+	return 0;
+}
+
+void views_free(struct views *views)
+{
+	int i;
+
+	for (i = 0; i < views->count; i++)
+		view_free(&views->list[i]);
+	free(views->list);
+	free(views->sockets);
+}
