@@ -21,7 +21,7 @@ set xtics scale 0
 set bmargin 3.5
 short(x) = x >= 1e6 ? sprintf('%.0fM', x / 1e6) : x >= 1e4 ? sprintf('%.0fk', x / 1e3) : \
 	   sprintf('%.0f', x)
-# The clusters of four, at 1/5 of a unit each, lie about the whole numbers.
+# Clusters of four bars, each 1/5 of a unit wide, are centred on the whole numbers.
 at(i, bar) = i + (bar - 1.5) / 5.
 plot 'bars.tsv' using 2:xtic(1) title 'ours' lc rgb '#1b6ca8', \
      '' using 3 title 'stock' lc rgb '#d1495b', \

@@ -26,9 +26,9 @@ static void be(int policy, int priority)
 	must(sched_setscheduler(0, policy, &parameter));
 }
 
-/* Everyone else's work, counted by a thread that runs when nobody else wants to: the
- * gaps between its looks at the clock. Ends when @calm instructions went by without a
- * gap larger than a timer tick's.
+/* The work of all other threads, measured by a thread of the lowest priority as the gaps
+ * between its clock readings. Ends after @calm instructions without a gap larger than that
+ * of a timer tick.
  */
 static u64 others_work(u64 calm, u64 tick_work, u64 *ticks_seen)
 {

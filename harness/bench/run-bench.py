@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Count instructions: our kernel beside stock, under QEMU's icount.
+"""Count instructions on our kernel and on stock, under QEMU's icount.
 
 usage: harness/bench/run-bench.py [-r | -n] [-s SIZE,...] [ROW...]
        harness/bench/run-bench.py -g
@@ -274,7 +274,7 @@ CHART = (
 
 
 def draw(results):
-    """Ours beside stock and the other maps, on a scale where 1 to 100,000,000 has room."""
+    """Ours, stock and the other maps, on a logarithmic scale."""
     lines = []
     for label, row, size, base in CHART:
         bars = []
@@ -292,8 +292,8 @@ def draw(results):
 
 
 def guard():
-    """Did a change make anything dearer? One boot of our kernel; a limit may be on the
-    difference of two rows."""
+    """Check the limits in one boot of our kernel; a limit may apply to the difference of
+    two rows."""
     results = {}
     parse(results, "ours", boot("ours", {"udp": [16], "syn": [16], "service-udp": [16],
                                          "service-syn": [16], "calls": [4096],

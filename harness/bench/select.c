@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What a packet costs on its way into a group: a UDP datagram, or a TCP SYN.
+/* The cost of a packet to a group: a UDP datagram, or a TCP SYN.
  *
  * A sample is one write() on a loopback device, with all that the receiving side does
- * before the call returns. The SYN comes from an address without a way back: its
- * request socket is made and, as no answer can be sent, freed again.
+ * before the call returns. There is no route to the source address of the SYN, so its
+ * request socket is created and, because no reply can be sent, freed again.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

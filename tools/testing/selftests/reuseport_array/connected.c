@@ -107,7 +107,7 @@ TEST_F(connected_udp, delete_then_connect)
 	EXPECT_TRUE(nothing_arrived(self->servers, 2));
 }
 
-/* The example: a socket per peer beside the sockets in the map. */
+/* The example: one socket per peer, in addition to the sockets in the map. */
 FIXTURE(peer_socket)
 {
 	struct example_connection_id *skel;

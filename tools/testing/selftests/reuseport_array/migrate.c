@@ -163,7 +163,7 @@ TEST_F(migrate, no_heir)
 	}
 }
 
-/* All listeners of a group may stop, one after the other. */
+/* All listeners of a group may stop in turn. */
 TEST_F(migrate, down_to_the_last)
 {
 	int i;
