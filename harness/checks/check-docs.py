@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Compare the errors that the map's page names with those that the tests expect.
+"""Compare the errors that the documentation names with those that the tests expect.
 
-The page has a section per call, with a table whose first column names errors. The
-tests say EXPECT_EQ(-EBUSY, put(...)): below stands which call put() is. A helper
-that is new in the tests has to be added there, or nothing is known of its errors.
-Each error of each call on the page counts as passed.
+The map's page has a section per call, with a table whose first column names errors. The
+page on BPF_PROG_RUN has one list. The tests have lines like EXPECT_EQ(-EBUSY, put(...)):
+CALLS below names the call that put() makes. A new helper of the tests must be added
+there. Each error of each call in the documentation counts as passed.
 """
 import re
 import sys
@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "Documentation/bpf/map_reuseport_sockarray.rst"
+RUN_PAGE = ROOT / "Documentation/bpf/bpf_prog_run.rst.patch"
 TESTS = ROOT / "tools/testing/selftests/reuseport_array"
 
 # call -> helpers of the tests that make it and return what it returns
@@ -29,20 +30,22 @@ CALLS = {
     "bpf_map_lookup_batch": "lookup",
     "bpf_map_lookup_and_delete_elem": "",
     "bpf_map_lookup_and_delete_batch": "",
+    "bpf_prog_test_run_opts": "run",
 }
-# calls that are not about this map
+# calls that do not depend on this map
 OTHERS = "bpf_map_freeze".split()
-# where the tests keep errors in tables, or hand them on
+# errors in tables and in arguments of macros
 TABLES = [
     (r"\bexpect_error\([^;]*, (-E\w+)\);", "bpf_sk_select_reuseport"),
     (r"\bADD_HELPER\(\w+, \w+, (-E\w+),", "bpf_prog_load"),
     (r"\{ BPF_MAP_TYPE_\w+, \d, \w+, (-E\w+) \}", "bpf_prog_load"),
     (r"\{ (-E\w+), BPF_\w+", "bpf_map_update_batch"),
+    (r"\bEXPECT_(?:RUN|MIGRATION)_FAILS\((-E\w+)\)", "bpf_prog_test_run_opts"),
 ]
 ERROR = re.compile(r"-?\b(E[A-Z0-9]{3,})\b")
 
 
-def said():
+def documented():
     errors, call, lines = {}, None, PAGE.read_text().splitlines()
     cell = None
     for line, below in zip(lines, lines[1:]):
@@ -57,6 +60,9 @@ def said():
             cell = "prose"
         if call and cell == "error":
             errors[call] |= set(ERROR.findall(line))
+    errors["bpf_prog_test_run_opts"] = {
+        error for item in re.findall(r"^\+- (``E.*?``): ", RUN_PAGE.read_text(), re.M)
+        for error in ERROR.findall(item)}
     return errors
 
 
@@ -71,20 +77,20 @@ def expected():
             if helper in helpers:
                 errors[helpers[helper]] |= set(ERROR.findall(want))
             elif helper not in OTHERS:
-                unknown.add(f"{path.name}: {helper}() returns {want}: which call is it? "
-                            f"Say so in {Path(__file__).name}")
+                unknown.add(f"{path.name}: {helper}() returns {want}: add the helper "
+                            f"to CALLS in {Path(__file__).name}")
         for pattern, call in TABLES:
             errors[call] |= {e.removeprefix("-") for e in re.findall(pattern, text)}
     return errors, unknown
 
 
 def main():
-    page, (tests, wrong) = said(), expected()
+    page, (tests, wrong) = documented(), expected()
     for call in sorted(set(page) | set(tests)):
         for error in sorted(page.get(call, set()) - tests.get(call, set())):
-            wrong.add(f"{PAGE.name}: {call}() says {error}, which no test expects")
+            wrong.add(f"{call}() is documented to return {error}, which no test expects")
         for error in sorted(tests.get(call, set()) - page.get(call, set())):
-            wrong.add(f"{PAGE.name}: {call}() does not say {error}, which a test expects")
+            wrong.add(f"{call}() is not documented to return {error}, which a test expects")
     for line in sorted(wrong):
         print(f"check-docs: {line}", file=sys.stderr)
     count = sum(map(len, page.values()))
