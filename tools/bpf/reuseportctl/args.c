@@ -94,6 +94,10 @@ static int unknown_option(const struct command *command, const char *word)
 	if (is_near(&nearest, bare))
 		return fail("%s has no option %s: did you mean %s?", command->name, bare,
 			    nearest.name);
+	if (command->has_rest)
+		return fail("%s has no option %s: if it is of the server's command, write -- before "
+			    "that command",
+			    command->name, bare);
 	return fail("%s has no option %s: see reuseportctl %s --help", command->name, bare,
 		    command->name);
 }
