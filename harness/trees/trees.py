@@ -87,9 +87,15 @@ def bases():
     return sorted((p.parent.name for p in BASES.glob("*/version")), key=lambda b: b != DEFAULT)
 
 
+def debian(name):
+    """A file of /usr/src, which a package of the base has: installed, or unpacked."""
+    fetched = BUILD / "packages" if (BASE_DIR / "suites").is_file() else Path("/")
+    return fetched / "usr/src" / name
+
+
 def lay_stock():
     tested, series = (BASE_DIR / "version").read_text().strip(), BASE
-    tarball = Path(os.environ.get("BASE_TARBALL") or f"/usr/src/linux-source-{series}.tar.xz")
+    tarball = Path(os.environ.get("BASE_TARBALL") or debian(f"linux-source-{series}.tar.xz"))
     if not tarball.is_file():
         die(f"{tarball} is not there; install Debian's linux-source-{series} "
             f"or name a tarball with BASE_TARBALL=")

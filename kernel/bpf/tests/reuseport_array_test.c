@@ -62,7 +62,8 @@ static void test_bind(struct kunit *test, const struct test_server *server)
 		.sin_port = htons(TEST_PORT),
 	};
 
-	KUNIT_ASSERT_EQ(test, 0, kernel_bind(server->sk->sk_socket, (struct sockaddr *)&address,
+	/* The type of the address differs between kernels. */
+	KUNIT_ASSERT_EQ(test, 0, kernel_bind(server->sk->sk_socket, (void *)&address,
 					     sizeof(address)));
 }
 
@@ -271,7 +272,9 @@ static void connected_socket_in_a_group(struct kunit *test)
 static void test_free_clone(struct sock *child)
 {
 	sk_sockets_allocated_dec(child);
-	sk_free_unlock_clone(child);
+	child->sk_destruct = NULL;
+	bh_unlock_sock(child);
+	sk_free(child);
 }
 
 static void clone_has_no_slot(struct kunit *test)
