@@ -44,8 +44,8 @@
 
 #define BATCH_SIZE	1024	/* slots per call */
 #define TERMINAL_WIDTH	80	/* columns */
-#define UNREADABLE	"values of 4 bytes are too small for cookies, which identify the sockets: " \
-			"create the map with \"value 8\""
+#define UNREADABLE	"values of 4 bytes are too small for cookies, which identify the " \
+			"sockets: create the map with \"value 8\""
 
 struct netns {
 	ino_t ino;
