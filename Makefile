@@ -55,7 +55,8 @@ DEEP_CHECKS = harness/suites/mutants/run-mutants.py 'harness/suites/selftests-sm
 	'harness/suites/selftests-smp kcsan' 'harness/suites/selftests-smp kcsan stress --ops 20000' \
 	'harness/suites/selftests-smp rt' 'harness/suites/selftests-smp rt stress --ops 20000' \
 	'harness/suites/selftests-smp upstream' 'harness/suites/kunit run' harness/suites/repro-free-race/repro-free-race harness/suites/coverage
-RELEASE_CHECKS = harness/series/check-series 'make check BASE=6.1' 'make check-arch' \
+RELEASE_CHECKS = harness/series/check-series harness/series/check-fixes \
+	'env BASE=6.1 harness/series/check-fixes' 'make check BASE=6.1' 'make check-arch' \
 	'make check-arch MACHINE=s390x' harness/checks/check-source harness/checks/check-deb harness/kernel/build-docs \
 	'env STEP=1 harness/suites/test-reuseportctl ours/um' 'env STEP=101 harness/suites/test-reuseportctl debian/6.1 debian/5.10' \
 	'harness/suites/test-reuseportctl stock/um native' harness/demos/servers/test-systemd
@@ -137,9 +138,18 @@ patch: trees ## the patch as a series to send: build/series/*.patch
 diff: trees ## the patch in one piece, for Linux as it is: build/reuseport_array-VERSION.diff
 	@harness/series/split.py diff
 
+.PHONY: fixes
+fixes: trees ## fixes for Linux's own map of this type, as a series to send: build/fixes/*.patch
+	@harness/series/split.py fixes
+
 .PHONY: check-series
 check-series: trees ## apply the series, build each step of it, read it
 	@harness/series/check-series
+
+.PHONY: check-fixes
+check-fixes: tests ## apply the fixes, build each step, see each test fail without and pass with its fix
+	@harness/packages/install qemu
+	@harness/series/check-fixes
 
 .PHONY: deb
 deb: trees ## Debian packages of our kernel, to install; CONFIG_FILE=/boot/config-...
@@ -169,7 +179,7 @@ setup: ## install the Debian packages that are missing (needs root; says which)
 	@harness/packages/install
 
 .PHONY: trees
-trees: setup ## lay the kernel trees stock, stripped and ours under build/
+trees: setup ## lay the kernel trees stock, fixed, stripped and ours under build/
 	@env -u BASE $(if $(AT),-u BASE_TARBALL) harness/trees/trees.py
 	$(if $(AT),@harness/trees/trees.py)
 
@@ -179,7 +189,7 @@ save: ## write edits you made in build/ours/src back into this repository
 
 # A kernel: make ours/um, make stock/qemu, ...
 KERNELS := $(foreach c,$(patsubst harness/kernel/configs/%.config,%,$(wildcard harness/kernel/configs/*.config)),\
-	$(addsuffix /$(c),$(addprefix $(AT),stock stripped ours)))
+	$(addsuffix /$(c),$(addprefix $(AT),stock fixed stripped ours)))
 .PHONY: $(KERNELS)
 $(KERNELS): trees
 	@case $@ in */um*) ;; */arm64) harness/packages/install arm64 ;; */s390x) harness/packages/install s390x ;; *) harness/packages/install qemu ;; esac

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Lay the three kernel trees under build/, each in TREE/src.
+"""Lay the four kernel trees under build/, each in TREE/src.
 
-usage: trees.py           lay stock, stripped and ours; rewrite only what changed
+usage: trees.py           lay stock, fixed, stripped and ours; rewrite only what changed
        trees.py save      write edits made in build/ours/src back as our files
 
 stock     the base tarball, with the patches of harness/base/BASE on it
+fixed     stock with the fixes of harness/series/fixes on it
 stripped  stock without the map type (harness/trees/strip.py)
 ours      stripped with the patch half of this repository on it: files as they
           are, NAME.patch applied to NAME
@@ -27,6 +28,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import fixes
 import strip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +38,7 @@ BASE = os.environ.get("BASE") or DEFAULT
 VARIANT = "" if BASE == DEFAULT else BASE
 BASE_DIR = BASES / BASE
 BUILD = ROOT / "build" / VARIANT
-STOCK, STRIPPED, OURS = (BUILD / t / "src" for t in ("stock", "stripped", "ours"))
+STOCK, FIXED, STRIPPED, OURS = (BUILD / t / "src" for t in ("stock", "fixed", "stripped", "ours"))
 PATCH_HALF = ["kernel", "include", "net", "tools", "Documentation"]
 IDENTIFIERS = r"reuseport_array|REUSEPORT_SOCKARRAY|SK_USER_DATA_BPF|" \
               r"bpf_sk_reuseport_detach|sk_reuseport_slot"
@@ -106,7 +108,7 @@ def lay_stock():
     stamp = BUILD / "stock/base"
     if not (stamp.is_file() and stamp.read_text() == base):
         say(f"base: unpacking {tarball} (20 s)")
-        for tree in (STOCK, STRIPPED, OURS):
+        for tree in (STOCK, FIXED, STRIPPED, OURS):
             shutil.rmtree(tree.parent, ignore_errors=True)
         partial = BUILD / "stock/src.partial"
         partial.mkdir(parents=True)
@@ -164,6 +166,18 @@ def lay_stripped():
     for name in strip.GONE:
         (STRIPPED / name).unlink(missing_ok=True)
     return {name: text.encode() for name, text in texts.items()}
+
+
+def lay_fixed():
+    texts = fixes.fixed_texts(STOCK, BASE)
+    hard_link(STOCK, FIXED)
+    manifest = BUILD / "fixed/laid"
+    before = manifest.read_text().split() if manifest.is_file() else []
+    for name in before:
+        texts.setdefault(name, (STOCK / name).read_bytes())
+    changed = sum(replace(FIXED / name, text) for name, text in texts.items())
+    manifest.write_text("\n".join(sorted(texts)) + "\n")
+    say(f"fixed: {len(fixes.fixes(BASE))} fixes in the stock tree, {changed} files changed")
 
 
 def our_files():
@@ -252,6 +266,7 @@ def main():
     if BASE not in bases():
         die(f"no base {BASE}; there are: {', '.join(bases())}")
     lay_stock()
+    lay_fixed()
     stripped = lay_stripped()
     wanted = lay_ours(stripped)
     for tree, name, texts in ((STRIPPED, "stripped", stripped), (OURS, "ours", wanted)):

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A map is freed while a socket of it moves on to another map.
+/* A map is freed while a socket of it moves to another map.
  *
- * Free reads the socket from its slot and then takes the socket's way back to the slot
- * from it. On the kernels of harness/suites/repro-free-race it waits in between until the socket has
- * left its group, and with it the slot, has come back, and has been put into a second map.
- * The socket must still know of that one when free has gone on.
+ * Free reads the socket from its slot and then clears the socket's back pointer. On the
+ * kernels of repro-free-race it waits in between until the socket has left its group, and
+ * with it the slot, is back in a group, and has been added to a second map. When free
+ * continues, the socket must keep its back pointer to the slot in the second map.
  */
 #include "common.h"
 
