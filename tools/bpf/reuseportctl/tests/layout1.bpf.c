@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Test data: the program and the maps of reuseportctl 1.0, that is of layout 1. The code is
+ * as it was; only comments and names of functions have been reworded since. It is kept as
+ * source, not as an object, so that each architecture and each compiler can build it.
+ * layout1.c pins it as that version did.
+ */
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/errno.h>
+#include <linux/if_ether.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include "layout1.h"
+
+#define TRIES		64
+#define TRIES_OTHERS	8
+
+const volatile struct steering steering;
+
+struct sockets {
+	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MAX_GENERATIONS);
+	__type(key, __u32);
+	__array(values, struct sockets);
+} generations SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_GENERATIONS);
+	__type(key, __u32);
+	__type(value, struct generation);
+} about SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct state);
+} state SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_GENERATIONS);
+	__type(key, __u32);
+	__type(value, struct counter);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct peer);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct service_config);
+} service SEC(".maps");
+
+static __always_inline bool is_gone(long err)
+{
+	return err == -ENOENT || err == -EINVAL;
+}
+
+static __always_inline void count(__u32 number, __u32 slot, bool is_new, __u64 now)
+{
+	__u32 index = number % MAX_GENERATIONS * steering.slots + slot;
+	struct counter *counter;
+
+	counter = bpf_map_lookup_elem(&counters, &index);
+	if (!counter)
+		return;
+
+	counter->packets++;
+	counter->flows += is_new;
+	counter->seen = now;
+}
+
+static __always_inline void drop_slot(struct generation *generation, __u32 i, __u32 live)
+{
+	__u16 last;
+
+	bpf_spin_lock(&generation->lock);
+	if (generation->live == live) {
+		last = generation->live_slots[(live - 1) & (MAX_SLOTS - 1)];
+		generation->live_slots[i & (MAX_SLOTS - 1)] = last;
+		generation->live = live - 1;
+	}
+	bpf_spin_unlock(&generation->lock);
+}
+
+static __always_inline bool select_any_slot(struct sk_reuseport_md *ctx, __u32 number,
+					    const int tries, __u32 *slot)
+{
+	__u32 index = number % MAX_GENERATIONS, hash = ctx->hash, live, i;
+	struct generation *generation;
+	void *sockets;
+	long err;
+	int t;
+
+	generation = bpf_map_lookup_elem(&about, &index);
+	if (!generation || generation->number != number)
+		return false;
+	sockets = bpf_map_lookup_elem(&generations, &index);
+	if (!sockets)
+		return false;
+
+	for (t = 0; t < tries; t++) {
+		live = *(volatile __u32 *)&generation->live;
+		if (!live)
+			break;
+
+		i = ((__u64)hash * live) >> 32;
+		*slot = generation->live_slots[i & (MAX_SLOTS - 1)];
+		err = bpf_sk_select_reuseport(ctx, sockets, slot, 0);
+		if (!err)
+			return true;
+
+		if (is_gone(err))
+			drop_slot(generation, i, live);
+		else
+			hash = hash * 0x9e3779b1 + 1;
+	}
+	return false;
+}
+
+static __always_inline bool select_slot(struct sk_reuseport_md *ctx, __u32 number, __u32 slot)
+{
+	__u32 index = number % MAX_GENERATIONS;
+	struct generation *generation;
+	void *sockets;
+
+	generation = bpf_map_lookup_elem(&about, &index);
+	if (!generation || generation->number != number)
+		return false;
+	sockets = bpf_map_lookup_elem(&generations, &index);
+
+	return sockets && !bpf_sk_select_reuseport(ctx, sockets, &slot, 0);
+}
+
+static __always_inline __u32 select_generation(struct sk_reuseport_md *ctx,
+					       const struct state *now, __u32 *slot)
+{
+	__u32 number, i;
+
+	if (select_any_slot(ctx, now->current, TRIES, slot))
+		return now->current;
+
+	for (i = 0; i < MAX_GENERATIONS; i++) {
+		number = now->generations[i];
+		if (!number)
+			break;
+		if (number != now->current && select_any_slot(ctx, number, TRIES_OTHERS, slot))
+			return number;
+	}
+	return 0;
+}
+
+static __always_inline bool read_id(struct sk_reuseport_md *ctx, const struct state *now,
+				    __u32 *number, __u32 *slot)
+{
+	__u32 offset = sizeof(struct udphdr) + steering.id_offset;
+	__u32 low, mask = 0xff;
+	__u8 id[4];
+
+	if (steering.id_len == 2) {
+		if (bpf_skb_load_bytes(ctx, offset, id, 2))
+			return false;
+		low = id[0];
+		*slot = id[1];
+	} else if (steering.id_len == 3) {
+		if (bpf_skb_load_bytes(ctx, offset, id, 3))
+			return false;
+		low = id[0];
+		*slot = id[1] << 8 | id[2];
+	} else {
+		if (bpf_skb_load_bytes(ctx, offset, id, 4))
+			return false;
+		low = id[0] << 8 | id[1];
+		*slot = id[2] << 8 | id[3];
+		mask = 0xffff;
+	}
+
+	*number = now->newest - ((now->newest - low) & mask);
+	return true;
+}
+
+static __always_inline bool read_peer(struct sk_reuseport_md *ctx, struct peer *peer)
+{
+	long err;
+
+	if (ctx->eth_protocol == bpf_htons(ETH_P_IP)) {
+		peer->address[2] = bpf_htonl(0xffff);
+		err = bpf_skb_load_bytes_relative(ctx, 12, &peer->address[3], 4,
+						  BPF_HDR_START_NET);
+	} else {
+		err = bpf_skb_load_bytes_relative(ctx, 8, peer->address, 16, BPF_HDR_START_NET);
+	}
+	return !err && !bpf_skb_load_bytes(ctx, 0, &peer->port, sizeof(peer->port));
+}
+
+static __always_inline int steer_packet(struct sk_reuseport_md *ctx)
+{
+	struct flow *flow, fresh = { .packets = 1 };
+	bool has_peer = false, is_known = false;
+	struct peer peer = {};
+	struct state *now;
+	__u32 number, slot;
+	__u64 time;
+	__u32 zero = 0;
+
+	now = bpf_map_lookup_elem(&state, &zero);
+	if (!now)
+		return SK_PASS;
+	time = bpf_ktime_get_ns();
+
+	if (steering.mode == UDP_FLOW) {
+		has_peer = read_peer(ctx, &peer);
+		flow = has_peer ? bpf_map_lookup_elem(&flows, &peer) : NULL;
+		if (flow && select_slot(ctx, flow->generation, flow->slot)) {
+			number = flow->generation;
+			slot = flow->slot;
+			flow->packets++;
+			flow->seen = time;
+			is_known = true;
+		}
+	} else if (steering.mode == UDP_ID) {
+		is_known = read_id(ctx, now, &number, &slot) && select_slot(ctx, number, slot);
+	}
+
+	if (!is_known) {
+		number = select_generation(ctx, now, &slot);
+		if (!number)
+			return SK_PASS;
+		if (has_peer) {
+			fresh.generation = number;
+			fresh.slot = slot;
+			fresh.seen = time;
+			bpf_map_update_elem(&flows, &peer, &fresh, BPF_ANY);
+		}
+	}
+	count(number, slot, !is_known, time);
+	return SK_PASS;
+}
+
+SEC("sk_reuseport")
+int steer(struct sk_reuseport_md *ctx)
+{
+	return steer_packet(ctx);
+}
+
+SEC("sk_reuseport/migrate")
+int steer_migrate(struct sk_reuseport_md *ctx)
+{
+	return steer_packet(ctx);
+}
+
+char LICENSE[] SEC("license") = "GPL";
