@@ -4,6 +4,8 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
+# A make that is interrupted ends the builds and guests that its recipes have started.
+SHELL := $(if $(shell command -v python3),harness/lib/supervise.py,/bin/sh)
 
 # BASE=6.1: another Linux than the default one. Its trees are in build/6.1; the programs for
 # the guests are those of the default tree.
@@ -35,35 +37,70 @@ check-systemd: tests ours/um ## run the manual page's unit under systemd and rel
 	@harness/demos/servers/test-systemd
 
 .PHONY: check
-check: all-guests $(if $(AT),,ours/debug ours/bench) ## every test that is not for hours (10 minutes, and 20 to build the kernels)
-	@harness/checks/run-checks $(if $(AT),harness/suites/selftests,$(CHECKS))
+check: tests ## every test that takes minutes, not hours (10 minutes, and 20 to build the kernels)
+	@$(if $(AT),,harness/packages/install qemu)
+	@$(RUN_CHECKS) $(call kernels,$(GUESTS) $(if $(AT),,ours/debug ours/bench)) -- \
+		$(if $(AT),harness/suites/selftests,$(CHECKS))
 
 .PHONY: check-deep
-check-deep: all-guests ours/debug ours/bench ours/kcsan ours/rt upstream-guest ## check, and the proof in full: 5 million operations, mutants, KCSAN, PREEMPT_RT, ... (half an hour of compiling, then an hour; goes on where it was left)
-	@harness/checks/run-checks --resume $(DEEP_CHECKS) $(CHECKS)
+check-deep: tests ## check, and the full proof: 5 million operations, mutants, KCSAN, PREEMPT_RT, ... (half an hour to build, then an hour; resumes)
+	@harness/packages/install qemu upstream
+	@$(RUN_CHECKS) --resume $(call kernels,$(GUESTS) ours/debug ours/bench ours/kcsan ours/rt) \
+		'make upstream-guest' -- $(DEEP_CHECKS) $(CHECKS)
 
 .PHONY: check-release
-check-release: all-guests ## what a release needs besides: the series, other bases, processors and kernels, packages (3 hours; goes on where it was left)
+check-release: tests ## what a release needs as well: the series, other bases, processors and kernels, packages (3 hours; resumes)
 	@harness/packages/install qemu source deb docs arm64 s390x 6.1
-	@harness/checks/run-checks --resume $(RELEASE_CHECKS)
+	@$(RUN_CHECKS) --resume $(call kernels,$(GUESTS)) -- $(RELEASE_CHECKS)
 
-CHECKS = 'harness/suites/selftests-smp debug' 'harness/suites/selftests-smp debug stress' 'harness/suites/test-reuseportctl ours/um' \
-	harness/suites/selftests harness/suites/difftest/difftest.py harness/suites/model/check-model harness/bench/check-limits harness/suites/kunit \
-	harness/checks/check-docs.py harness/checks/check-bpftool harness/checks/check-ctl
-DEEP_CHECKS = harness/suites/mutants/run-mutants.py 'harness/suites/selftests-smp upstream stress --ops 5000000' \
-	harness/suites/upstream/compare-upstream 'harness/suites/difftest/difftest.py --long' \
-	'harness/suites/selftests-smp kcsan' 'harness/suites/selftests-smp kcsan stress --ops 20000' \
-	'harness/suites/selftests-smp rt' 'harness/suites/selftests-smp rt stress --ops 20000' \
-	'harness/suites/selftests-smp upstream' 'harness/suites/kunit run' harness/suites/repro-free-race/repro-free-race harness/suites/coverage
-RELEASE_CHECKS = harness/series/check-series harness/series/check-fixes \
-	'env BASE=6.1 harness/series/check-fixes' 'make check BASE=6.1' 'make check-arch' \
-	'make check-arch MACHINE=s390x' harness/checks/check-source harness/checks/check-deb harness/kernel/build-docs \
-	'env STEP=1 harness/suites/test-reuseportctl ours/um' 'env STEP=101 harness/suites/test-reuseportctl debian/6.1 debian/5.10' \
-	'harness/suites/test-reuseportctl stock/um native' harness/demos/servers/test-systemd
+RUN_CHECKS = harness/checks/run-checks.py
+# The kernels that most checks need, and the commands that build kernels
+GUESTS = $(addprefix $(AT),ours/um stock/um stripped/um)
+kernels = $(foreach k,$(1),'harness/kernel/build $(k)')
+
+CHECKS = \
+	'harness/suites/selftests-smp debug' \
+	'harness/suites/selftests-smp debug stress' \
+	'harness/suites/test-reuseportctl ours/um' \
+	harness/suites/selftests \
+	harness/suites/difftest/difftest.py \
+	harness/suites/model/check-model \
+	harness/bench/check-limits \
+	harness/suites/kunit \
+	harness/checks/check-docs.py \
+	harness/checks/check-bpftool \
+	harness/checks/check-ctl
+DEEP_CHECKS = \
+	harness/suites/mutants/run-mutants.py \
+	'harness/suites/selftests-smp upstream stress --ops 5000000' \
+	harness/suites/upstream/compare-upstream \
+	'harness/suites/difftest/difftest.py --long' \
+	'harness/suites/selftests-smp kcsan' \
+	'harness/suites/selftests-smp kcsan stress --ops 20000' \
+	'harness/suites/selftests-smp rt' \
+	'harness/suites/selftests-smp rt stress --ops 20000' \
+	'harness/suites/selftests-smp upstream' \
+	'harness/suites/kunit run' \
+	harness/suites/repro-free-race/repro-free-race \
+	harness/suites/coverage
+RELEASE_CHECKS = \
+	harness/series/check-series \
+	harness/series/check-fixes \
+	'env BASE=6.1 harness/series/check-fixes' \
+	'make check BASE=6.1' \
+	'make check-arch' \
+	'make check-arch MACHINE=s390x' \
+	harness/checks/check-source \
+	harness/checks/check-deb \
+	harness/kernel/build-docs \
+	'env STEP=1 harness/suites/test-reuseportctl ours/um' \
+	'env STEP=101 harness/suites/test-reuseportctl debian/6.1 debian/5.10' \
+	'harness/suites/test-reuseportctl stock/um native' \
+	harness/demos/servers/test-systemd
 
 .PHONY: selftests-smp
 selftests-smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, upstream, kcsan or rt)
-	@harness/checks/run-checks 'harness/suites/selftests-smp $(or $(SMP),debug)' 'harness/suites/selftests-smp $(or $(SMP),debug) stress'
+	@$(RUN_CHECKS) 'harness/suites/selftests-smp $(or $(SMP),debug)' 'harness/suites/selftests-smp $(or $(SMP),debug) stress'
 
 .PHONY: difftest
 difftest: trees ## make 100,000 calls on stock and on ours and compare (1 minute; DIFFTEST=--long: 10)
@@ -168,7 +205,7 @@ check-arch: trees ## the contract tests on another processor: MACHINE=arm64 or s
 	@harness/guest/build-guest-programs $(MACHINE)
 	@harness/guest/build-initramfs $(MACHINE)
 	@harness/kernel/build ours/$(MACHINE)
-	@harness/checks/run-checks 'harness/suites/selftests-smp $(MACHINE)' 'harness/suites/selftests-smp $(MACHINE) stress --ops 20000'
+	@$(RUN_CHECKS) 'harness/suites/selftests-smp $(MACHINE)' 'harness/suites/selftests-smp $(MACHINE) stress --ops 20000'
 
 .PHONY: shell
 shell: tests $(AT)ours/um ## a shell in a guest that runs our kernel
@@ -196,10 +233,7 @@ $(KERNELS): trees
 	@harness/kernel/build $@
 
 .PHONY: all-guests
-all-guests: tests
-	@harness/kernel/build $(AT)ours/um
-	@harness/kernel/build $(AT)stock/um
-	@harness/kernel/build $(AT)stripped/um
+all-guests: tests $(GUESTS)
 
 # Our programs for the guests, and the root file system that carries them.
 .PHONY: tests
