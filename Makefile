@@ -84,6 +84,7 @@ DEEP_CHECKS = \
 	harness/suites/repro-free-race/repro-free-race \
 	harness/suites/coverage
 RELEASE_CHECKS = \
+	'make bench' \
 	harness/series/check-series \
 	harness/series/check-fixes \
 	'env BASE=6.1 harness/series/check-fixes' \
@@ -118,15 +119,15 @@ bench: bench-kernels ## count instructions beside stock, with the figures to rea
 	@harness/bench/run-bench.py
 
 .PHONY: bench-guard
-bench-guard: ours/bench ## did a change make the map dearer? (the exact figures alone, 1 minute)
+bench-guard: $(AT)ours/bench ## did a change make the map dearer? (the exact figures alone, 1 minute)
 	@harness/guest/build-initramfs
 	@harness/bench/check-limits
 
 .PHONY: bench-kernels
-bench-kernels: trees
+bench-kernels: tests
 	@harness/packages/install qemu
-	@harness/kernel/build stock/bench
-	@harness/kernel/build ours/bench
+	@harness/kernel/build $(AT)stock/bench
+	@harness/kernel/build $(AT)ours/bench
 	@harness/guest/build-initramfs
 
 .PHONY: check-source

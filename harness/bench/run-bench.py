@@ -11,11 +11,12 @@ ROW is a name as in the report, wildcards allowed: udp-select, udp-select/sockma
   -r  boot everything twice, and fail unless both runs agree to the digit
   -n  boot nothing, report what earlier runs have left
   -s  these sizes only (numbers of slots)
-  -g  the guard: our kernel alone, against the limits in harness/bench/limits
+  -g  the guard: our kernel alone, against the limits in harness/base/BASE/limits
 
 The kernels are build/stock/bench and build/ours/bench, which `make bench` builds.
 Results: build/bench/TREE-GROUP.tsv as the guest wrote them, build/bench/report.txt and
-bench.json, and a picture, bench.svg and .png.
+bench.json, and a picture, bench.svg and .png. A measurement that fails leaves a gap in
+the report and fails the run. BASE=7.3 selects another base, with build/7.3 for build.
 """
 import fnmatch
 import getopt
@@ -26,7 +27,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-OUT = ROOT / "build/bench"
+sys.path.append(str(ROOT / "harness/trees"))
+import socket_sizes  # pylint: disable=wrong-import-position
+import trees as layout  # pylint: disable=wrong-import-position
+
+OUT = layout.BUILD / "bench"
 TREES = ("stock", "ours")
 MOST = 16777216
 SIZES = (16, 256, 4096, 60000)
@@ -57,6 +62,10 @@ def die(text):
     sys.exit(f"bench: {text}")
 
 
+class Failure(Exception):
+    """A measurement that failed; the others go on."""
+
+
 def build_guest():
     tools = ROOT / "build/ours/src/tools"
     if not tools.is_dir():
@@ -76,9 +85,9 @@ def boot(tree, groups):
     exact = ["-i"] if "parallel" not in groups else ["-s", "2"]
     command = "; ".join(f"/bench/bench {group} {' '.join(map(str, sizes))} || exit"
                         for group, sizes in groups.items())
-    kernel = f"{tree}/bench"
+    kernel = str(Path(layout.VARIANT) / tree / "bench")
     if not (ROOT / "build" / kernel / "arch/x86/boot/bzImage").is_file():
-        die(f"{kernel} is not built; run: harness/kernel/build {kernel}")
+        raise Failure(f"{kernel} is not built; run: harness/kernel/build {kernel}")
     # The tables are made for 60,000 sockets, so that their chains are no part of the row.
     done = subprocess.run(
         [ROOT / "harness/guest/boot", *exact, "-t", "3600", "-m", "4096", "-f", OUT / "guest",
@@ -86,18 +95,33 @@ def boot(tree, groups):
          "sh", "-c", f"({command}) >/out/result.tsv"],
         text=True, capture_output=True)
     if done.returncode:
-        die(f"{' '.join(groups)} on {tree} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise Failure(f"{' '.join(groups)} on {tree} failed:\n"
+                      f"{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return (OUT / "out/result.tsv").read_text()
 
 
-def measure(group, sizes, twice):
-    for tree in TREES:
-        start = time.time()
-        text = boot(tree, {group: sizes})
-        if twice and group != "parallel" and boot(tree, {group: sizes}) != text:
-            die(f"{group} on {tree}: two runs differ")
-        (OUT / f"{tree}-{group}.tsv").write_text(text)
-        say(f"bench: {tree}: {group} ({time.time() - start:.0f} s)")
+def measure(tree, group, sizes, twice):
+    start = time.time()
+    path = OUT / f"{tree}-{group}.tsv"
+    path.unlink(missing_ok=True)  # a failure leaves no older result
+    text = boot(tree, {group: sizes})
+    if twice and group != "parallel" and boot(tree, {group: sizes}) != text:
+        raise Failure(f"{group} on {tree}: two runs differ")
+    path.write_text(text)
+    say(f"bench: {tree}: {group} ({time.time() - start:.0f} s)")
+
+
+def measure_all(wanted, twice):
+    """Return the number of measurements that failed."""
+    failures = 0
+    for group, sizes in wanted.items():
+        for tree in TREES if sizes else ():
+            try:
+                measure(tree, group, sizes, twice)
+            except Failure as failure:
+                say(f"bench: {failure}")
+                failures += 1
+    return failures
 
 
 def parse(results, tree, text):
@@ -228,9 +252,10 @@ class Figures:
         add("longest stall, freeing 16M slots, in millions", "<=", 1,
             lambda: get("ours", "stall-one", "map", MOST, "max") / 1000000)
         add("bytes per slot", "=", 8, lambda: get("ours", "bytes-per-slot", "map", 1048576))
-        for name in ("tcp_sock", "udp_sock"):
-            add(f"{name}: growth, Debian's cloud configuration, bytes", "=", 0,
-                lambda: self.sizes["ours"][name] - self.sizes["stock"][name])
+        for what, changes in (("structures of sockets that grew", socket_sizes.grown),
+                              ("their members in another cache line", socket_sizes.moved)):
+            add(f"{what}, Debian's amd64 and cloud", "=", 0,
+                lambda: len([*changes(self.sizes)]) if self.sizes else None)
 
     def missed(self):
         return sum(not f["met"] and not f["argued"] for f in self.list)
@@ -245,17 +270,6 @@ class Figures:
                 "not met, argued" if f["argued"] else "NOT MET"
             lines.append(f"{f['name']:<56}{pair:>16}{value:>8} {limit:<7} {verdict}")
         return "\n".join(lines)
-
-
-def socket_sizes():
-    sizes = {}
-    for tree in TREES:
-        done = subprocess.run([ROOT / "harness/bench/socket-sizes", tree], text=True,
-                              stdout=subprocess.PIPE)
-        if done.returncode:
-            die(f"the sizes of {tree} are not known")
-        sizes[tree] = {n: int(s) for n, s in (l.split() for l in done.stdout.splitlines())}
-    return sizes
 
 
 # What the chart shows: a label, the row, its size, and the row to take off, if any.
@@ -295,20 +309,26 @@ def guard():
     """Check the limits in one boot of our kernel; a limit may apply to the difference of
     two rows."""
     results = {}
-    parse(results, "ours", boot("ours", {"udp": [16], "syn": [16], "service-udp": [16],
-                                         "service-syn": [16], "calls": [4096],
-                                         "batch": [1024], "close-udp": [4096]}))
+    try:
+        text = boot("ours", {"udp": [16], "syn": [16], "service-udp": [16], "service-syn": [16],
+                             "calls": [4096], "batch": [1024], "close-udp": [4096]})
+    except Failure as failure:
+        die(failure)
+    parse(results, "ours", text)
     medians = {f"{row}/{kind}/{size}": trees["ours"]["median"]
                for (row, kind, size), trees in results.items() if trees["ours"]}
     met = []
     print(f"{'instructions':<44}{'counted':>8}{'limit':>7}")
-    for line in (ROOT / "harness/bench/limits").read_text().splitlines():
+    limits = layout.BASE_DIR / "limits"
+    if not limits.is_file():
+        die(f"no {limits.relative_to(ROOT)}: Linux {layout.BASE} has no limits yet")
+    for line in limits.read_text().splitlines():
         if not line or line.startswith("#"):
             continue
         limit, figure = line.split(maxsplit=1)
         terms = figure.split(" - ")
         if not set(terms) <= set(medians):
-            die(f"harness/bench/limits: there is no {figure}; there are: {' '.join(medians)}")
+            die(f"{limits}: there is no {figure}; there are: {' '.join(medians)}")
         value = medians[terms[0]] - sum(medians[t] for t in terms[1:])
         met.append(value <= int(limit))
         print(f"{figure:<44}{number(value):>8}{int(limit):>7,} {'' if met[-1] else 'TOO MUCH'}")
@@ -336,38 +356,44 @@ def main():
     if not any(wanted.values()):
         die(f"no row {' '.join(patterns)}; there are: "
             f"{' '.join(r for _, rows in GROUPS.values() for r in rows)}")
-    for group, sizes in wanted.items():
-        if sizes and "-n" not in options:
-            measure(group, sizes, "-r" in options)
+    failures = 0 if "-n" in options else measure_all(wanted, "-r" in options)
     results = read()
     if patterns:
         print(table({k: v for k, v in results.items() if matches(k, patterns)
                      and (not only or k[2] in only)}))
-        return 0
-    sizes = socket_sizes()
+        return 1 if failures else 0
+    try:
+        sizes = socket_sizes.measure()
+    except socket_sizes.Failure as failure:
+        say(f"bench: {failure}")
+        failures, sizes = failures + 1, None
     figures = Figures(results, sizes)
     report = "\n".join([
         str(figures), "",
         "Instructions per packet, per slot or per call (two CPUs: ns); median, mean,",
         "longest minus shortest; ratio: median of ours / median of stock.", "",
         table(results), "",
-        "Debian's cloud configuration, bytes:", "",
-        *(f"{name:<36}{sizes['stock'][name]:>10,}{'':<19}{sizes['ours'][name]:>10,}"
-          for name in sizes["ours"])])
+        "The sockets' structures in Debian's configurations:", "",
+        socket_sizes.table(sizes) if sizes else "not known"])
     print(report)
     (OUT / "report.txt").write_text(report + "\n")
     (OUT / "bench.json").write_text(json.dumps({
         "results": [{"row": r, "map": m, "size": s, **trees}
                     for (r, m, s), trees in results.items()],
-        "sizes": sizes, "figures": figures.list}, indent=1) + "\n")
+        "sizes": {c: {t: {s: l["size"] for s, l in structures.items()}
+                      for t, structures in by_tree.items()}
+                  for c, by_tree in (sizes or {}).items()},
+        "figures": figures.list}, indent=1) + "\n")
     draw(results)
     missed = figures.missed()
     argued = sum(f["argued"] for f in figures.list)
-    print(f"\n{len(figures.list) - missed - argued} figures met, {missed} not met, "
-          f"{argued} argued in harness/bench/README.md; "
-          f"build/bench/report.txt, bench.json, bench.svg, bench.png")
+    out = OUT.relative_to(ROOT)
+    print(f"\n{len(figures.list) - missed - argued} figures met, {missed} not met, {argued} argued in "
+          f"harness/bench/README.md; {failures} measurements failed")
+    print(f"{out}/report.txt, bench.json, bench.svg, bench.png")
     print("A row alone: harness/bench/run-bench.py udp-select, or update/sockmap, or 'close-*'")
-    return 1 if missed else 0
+    print(f"{len(figures.list) - missed} passed, {missed + failures} failed, 0 skipped")
+    return 1 if missed or failures else 0
 
 
 if __name__ == "__main__":
