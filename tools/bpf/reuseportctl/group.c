@@ -7,6 +7,7 @@
  * program, which has no id; if it has others, one of them may be.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -34,7 +35,7 @@ bool group_has_socket(const struct service_config *config, const struct socket_i
 
 /* -- Which program is attached ------------------------------------------------------ */
 
-static int open_iterator(__u32 protocol)
+int group_load_iterator(__u32 protocol)
 {
 	bool tcp = protocol == IPPROTO_TCP;
 	struct bpf_program *program;
@@ -51,7 +52,7 @@ static int open_iterator(__u32 protocol)
 	if (!group_bpf__load(skel)) {
 		link = bpf_program__attach_iter(program, NULL);
 		if (link) {
-			fd = bpf_iter_create(bpf_link__fd(link));
+			fd = fcntl(bpf_link__fd(link), F_DUPFD_CLOEXEC, 3);
 			bpf_link__destroy(link);
 		}
 	}
@@ -61,11 +62,24 @@ static int open_iterator(__u32 protocol)
 
 bool group_probe(void)
 {
-	int fd = open_iterator(IPPROTO_TCP);
+	int iterator = group_load_iterator(IPPROTO_TCP);
 
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
+	if (iterator >= 0)
+		close(iterator);
+	return iterator >= 0;
+}
+
+/* Begin to read the records. To load an iterator takes some 30 ms, most of it to parse the
+ * kernel's BTF, so services have one pinned; others have none, and load it here.
+ */
+static int open_records(__u32 protocol, int iterator)
+{
+	int loaded = iterator < 0 ? group_load_iterator(protocol) : -1;
+	int fd = bpf_iter_create(iterator < 0 ? loaded : iterator);
+
+	if (loaded >= 0)
+		close(loaded);
+	return fd;
 }
 
 static int compare_cookies(const void *a, const void *b)
@@ -75,9 +89,9 @@ static int compare_cookies(const void *a, const void *b)
 	return (x->cookie > y->cookie) - (x->cookie < y->cookie);
 }
 
-int group_list(__u32 protocol, struct group_record **list)
+int group_list(__u32 protocol, int iterator, struct group_record **list)
 {
-	int fd = open_iterator(protocol), count = 0, space = 0;
+	int fd = open_records(protocol, iterator), count = 0, space = 0;
 	struct group_record record, *larger;
 
 	*list = NULL;
@@ -108,9 +122,9 @@ const struct group_record *group_find(const struct group_record *list, int count
 }
 
 /* 1: *@id (0: a classic BPF program), 0: none, -1: this kernel cannot tell. */
-static int read_prog(__u32 protocol, __u64 cookie, __u32 *id)
+static int read_prog(__u32 protocol, int iterator, __u64 cookie, __u32 *id)
 {
-	int fd = open_iterator(protocol), found = -1;
+	int fd = open_records(protocol, iterator), found = -1;
 	struct group_record record;
 
 	while (fd >= 0 && found < 0 && read(fd, &record, sizeof(record)) == sizeof(record)) {
@@ -156,7 +170,7 @@ int group_check_prog(const struct service *service, __u64 cookie)
 {
 	__u32 id;
 
-	if (read_prog(service->config.protocol, cookie, &id) != 1)
+	if (read_prog(service->config.protocol, service->iterator, cookie, &id) != 1)
 		return 0;
 	return group_is_own_prog(service, id) ? 1 : refuse_prog(id, &service->endpoint);
 }
@@ -211,7 +225,7 @@ int group_check_free(const char *name, const struct endpoint *endpoint, __u64 co
 	char prog_name[BPF_OBJ_NAME_LEN], text[ENDPOINT_LEN];
 	struct prog_user user = { .name = name };
 
-	switch (read_prog(endpoint->protocol, cookie, &user.id)) {
+	switch (read_prog(endpoint->protocol, -1, cookie, &user.id)) {
 	case 0:
 		return 0;
 	case 1:
@@ -262,7 +276,7 @@ static bool has_foreign_prog(const struct service *service, __u64 cookie)
 {
 	__u32 id;
 
-	return read_prog(service->config.protocol, cookie, &id) == 1 &&
+	return read_prog(service->config.protocol, service->iterator, cookie, &id) == 1 &&
 	       !group_is_own_prog(service, id);
 }
 

@@ -9,10 +9,15 @@
 /* Is this socket, at the address of the service, in its group? */
 bool group_has_socket(const struct service_config *config, const struct socket_info *socket);
 
-/* All sockets that are in a group, by cookie, with the program of the group. Return how
- * many; -1, and record nothing, if this kernel cannot list them. The caller frees *@list.
+/* Load the iterator that lists groups. Return a file descriptor; -1, and record nothing, if
+ * this kernel has no iterators or no BTF.
  */
-int group_list(__u32 protocol, struct group_record **list);
+int group_load_iterator(__u32 protocol);
+/* All sockets that are in a group, by cookie, with the program of the group. Return how
+ * many; -1, and record nothing, if this kernel cannot list them. @iterator: one that is
+ * loaded already, or -1. The caller frees *@list.
+ */
+int group_list(__u32 protocol, int iterator, struct group_record **list);
 const struct group_record *group_find(const struct group_record *list, int count, __u64 cookie);
 /* Can this kernel list them? */
 bool group_probe(void);

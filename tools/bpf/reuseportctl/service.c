@@ -183,6 +183,7 @@ int service_create(struct service *service, const char *name, const struct servi
 	snprintf(unfinished, sizeof(unfinished), "%s" UNFINISHED, name);
 	service_init(service, unfinished);
 	service->config = *config;
+	service->iterator = group_load_iterator(config->protocol);
 	if (!steering_load(service, flows, NULL) && !store_make(unfinished) &&
 	    !store_pin_edition(service)) {
 		service_close(service);

@@ -39,13 +39,14 @@
 static const struct pin {
 	const char *name, *name_in_1;
 	size_t fd;		/* where struct service has it */
-	__u32 type, value_size;	/* type 0: the program */
+	__u32 type, value_size;	/* of a map; type 0: something else */
 } pins[] = {
 #define PIN(name, name_in_1, fd, type, size) \
 	{ name, name_in_1, offsetof(struct service, fd), type, size }
 	PIN("layout", NULL, layout_map, BPF_MAP_TYPE_ARRAY, sizeof(struct layout)),
 	PIN("service", "service", config_map, BPF_MAP_TYPE_ARRAY, sizeof(struct service_config)),
 	PIN("program", "program", program, 0, 0),
+	PIN("iterator", NULL, iterator, 0, 0),
 	PIN("generations", "generations", generations, BPF_MAP_TYPE_ARRAY_OF_MAPS, sizeof(__u32)),
 	PIN("generation_info", "about", generation_info, BPF_MAP_TYPE_ARRAY,
 	    sizeof(struct generation)),
@@ -349,6 +350,14 @@ static bool is_program(int fd)
 	       info.type == BPF_PROG_TYPE_SK_REUSEPORT;
 }
 
+static bool is_iterator(int fd)
+{
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+
+	return !bpf_obj_get_info_by_fd(fd, &info, &len) && info.type == BPF_LINK_TYPE_ITER;
+}
+
 /* Open a pin, if it is what it has to be. Return a file descriptor or a negative errno. */
 static int open_pin(const char *name, __u32 edition, const struct pin *pin)
 {
@@ -358,7 +367,7 @@ static int open_pin(const char *name, __u32 edition, const struct pin *pin)
 	fd = bpf_obj_get(pin_path(name, edition, pin, path));
 	if (fd < 0)
 		return -errno;
-	if (pin->type ? is_map(fd, pin) : is_program(fd))
+	if (pin->type ? is_map(fd, pin) : is_program(fd) || is_iterator(fd))
 		return fd;
 	close(fd);
 	return -EINVAL;
@@ -422,6 +431,9 @@ int store_pin_edition(struct service *service)
 	if (mkdir(unfinished, 0700))
 		return fail("cannot create %s (%s)", unfinished, strerror(errno));
 	for (i = 0; i < ARRAY_SIZE(pins) && !err; i++) {
+		/* not every kernel has iterators */
+		if (*pin_fd(service, &pins[i]) < 0)
+			continue;
 		snprintf(path, sizeof(path), "%.*s/%s", PATH_LEN / 2, unfinished, pins[i].name);
 		if (bpf_obj_pin(*pin_fd(service, &pins[i]), path))
 			err = fail("cannot pin %s (%s)", path, strerror(errno));
@@ -490,7 +502,8 @@ int service_open_pins(struct service *service)
 			continue;
 		fd = open_pin(service->name, service->edition, &pins[i]);
 		*pin_fd(service, &pins[i]) = fd;
-		err = fd < 0 ? fd : 0;
+		if (fd < 0 && pin_fd(service, &pins[i]) != &service->iterator)
+			err = fd;
 	}
 	if (err)
 		return err;

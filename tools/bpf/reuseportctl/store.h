@@ -19,6 +19,7 @@ struct service {
 	struct layout layout;
 	int program, generations, generation_info, state, counters, flows, config_map, layout_map;
 	bool has_old_edition;	/* an upgrade was interrupted */
+	int iterator;		/* that lists groups, see group.c; or -1 */
 	int old_program;	/* of that edition: it may be on the group still; or -1 */
 	struct service_config config;
 	struct endpoint endpoint;

@@ -62,6 +62,7 @@ int upgrade_run(struct service *service)
 	service_init(&next, service->name);
 	next.edition = service->edition;
 	next.config = service->config;
+	next.iterator = group_load_iterator(service->config.protocol);
 	err = steering_load(&next, 0, service) || generation_copy_all(&next, service) ||
 	      store_pin_edition(&next);
 	service_close(&next);

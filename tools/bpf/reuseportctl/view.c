@@ -222,12 +222,23 @@ static void join_sockets(const struct views *views, struct view *view, const str
 	}
 }
 
-static bool has_protocol(const struct views *views, __u32 protocol)
+/* List the groups of a protocol, by the iterator of any service. */
+static void list_groups(const struct views *views, __u32 protocol, struct groups *groups)
 {
-	struct endpoint four = { .protocol = protocol, .family = AF_INET };
-	struct endpoint six = { .protocol = protocol, .family = AF_INET6 };
+	const struct service *service;
+	int iterator = -1, i;
+	bool any = false;
 
-	return is_viewed(views, &four) || is_viewed(views, &six);
+	for (i = 0; i < views->count; i++) {
+		service = &views->list[i].service;
+		if (!views->list[i].is_here || service->config.protocol != protocol)
+			continue;
+		any = true;
+		if (service->iterator >= 0)
+			iterator = service->iterator;
+	}
+	if (any)
+		groups->count = group_list(protocol, iterator, &groups->list);
 }
 
 static void join(struct views *views, bool all)
@@ -238,10 +249,10 @@ static void join(struct views *views, bool all)
 
 	if (views->nr_sockets)
 		qsort(views->sockets, views->nr_sockets, sizeof(*views->sockets), compare_cookies);
-	if (all && has_protocol(views, IPPROTO_TCP))
-		tcp.count = group_list(IPPROTO_TCP, &tcp.list);
-	if (all && has_protocol(views, IPPROTO_UDP))
-		udp.count = group_list(IPPROTO_UDP, &udp.list);
+	if (all) {
+		list_groups(views, IPPROTO_TCP, &tcp);
+		list_groups(views, IPPROTO_UDP, &udp);
+	}
 	for (i = 0; i < views->count; i++) {
 		view = &views->list[i];
 		if (!view->is_here)

@@ -25,6 +25,9 @@
  *	Run COMMAND and kill it when it makes its Nth system call. Status 137: so it came;
  *	else its own, it made fewer.
  *
+ * helper calls COMMAND...
+ *	Run COMMAND, then print "calls N": how many system calls it made. Status: its own.
+ *
  * helper interrupt CALL N COMMAND...
  *	Run COMMAND and send it SIGINT as it makes its Nth system call of this number. Status:
  *	its own, or 128 and the signal that it died of; 77 where calls cannot be told apart.
@@ -383,7 +386,7 @@ static int load(int argc, char **argv)
 	return failed ? 1 : 0;
 }
 
-/* -- killat, interrupt ----------------------------------------------------- */
+/* -- killat, calls, interrupt ----------------------------------------------------- */
 
 /* Start a command that stops at each system call. It has stopped before its execve(). */
 static pid_t start_traced(char **argv)
@@ -434,6 +437,28 @@ static int killat(int argc, char **argv)
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 	return 137;
+}
+
+static int calls(int argc, char **argv)
+{
+	int status, stops = 0;
+	pid_t pid;
+
+	if (argc < 2)
+		return 2;
+	pid = start_traced(argv + 1);
+	for (;;) {
+		if (ptrace(PTRACE_SYSCALL, pid, 0, 0))
+			die("ptrace");
+		if (waitpid(pid, &status, 0) != pid)
+			die("waitpid");
+		if (!WIFSTOPPED(status))
+			break;
+		stops += WSTOPSIG(status) == (SIGTRAP | 0x80);
+	}
+	/* a stop as it enters a call, and one as it leaves */
+	printf("calls %d\n", stops / 2);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 static int interrupt(int argc, char **argv)
@@ -549,7 +574,7 @@ int main(int argc, char **argv)
 		{ "unable", unable }, { "strip", strip },
 		{ "serve", serve },   { "both", both },	    { "load", load },
 		{ "killat", killat }, { "filter", filter }, { "hold", hold },
-		{ "interrupt", interrupt },
+		{ "interrupt", interrupt }, { "calls", calls },
 	};
 	unsigned int i;
 
