@@ -97,7 +97,8 @@ RELEASE_CHECKS = \
 	'env STEP=1 harness/suites/test-reuseportctl ours/um' \
 	'env STEP=101 harness/suites/test-reuseportctl debian/6.1 debian/5.10' \
 	'harness/suites/test-reuseportctl stock/um native' \
-	harness/demos/servers/test-systemd
+	harness/demos/servers/test-systemd \
+	harness/demos/servers/test-stall.py
 
 .PHONY: selftests-smp
 selftests-smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, upstream, kcsan or rt)
