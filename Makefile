@@ -51,6 +51,8 @@ check-deep: tests ## check, and the full proof: 5 million operations, mutants, K
 .PHONY: check-release
 check-release: tests ## what a release needs as well: the series, other bases, processors and kernels, packages (3 hours; resumes)
 	@harness/packages/install qemu source deb docs arm64 s390x 6.1
+	@BASE=7.3 harness/packages/install
+	@for base in 6.1 7.3; do env -u BASE_TARBALL BASE=$$base harness/trees/trees.py || exit; done
 	@$(RUN_CHECKS) --resume $(call kernels,$(GUESTS)) -- $(RELEASE_CHECKS)
 
 RUN_CHECKS = harness/checks/run-checks.py
@@ -88,6 +90,8 @@ RELEASE_CHECKS = \
 	harness/series/check-series \
 	harness/series/check-fixes \
 	'env BASE=6.1 harness/series/check-fixes' \
+	'env BASE=7.3 harness/series/check-fixes' \
+	'env BASE=7.3 harness/series/check-series' \
 	'make check BASE=6.1' \
 	'make check-arch' \
 	'make check-arch MACHINE=s390x' \

@@ -69,17 +69,18 @@ start_commits() {
 # checkpatch PATCH: read the commit that it has become. With a diffstat, for there
 # checkpatch looks whether a new file comes with its line in MAINTAINERS. It says that
 # ENOTSUPP is not for user space, but this map has returned it since Linux 4.19, and it
-# cannot look commit IDs up without Linux's history. The patch that removes files takes
-# none out of MAINTAINERS, as others bring them back.
+# cannot look commit IDs up without Linux's history. kzalloc_obj(), which Linux 7.3 prefers,
+# is not in other bases. The patch that removes files takes none out of MAINTAINERS, as
+# others bring them back.
 checkpatch() {
-	ignore=ENOTSUPP,UNKNOWN_COMMIT_ID
+	ignore=ENOTSUPP,UNKNOWN_COMMIT_ID,ALLOC_WITH_SIZEOF
 	case $1 in
 	*-selftests-*) ignore=$ignore,$CHECKPATCH_FIXTURES ;;
 	*-Remove-*) ignore=$ignore,FILE_PATH_CHANGES ;;
 	esac
 	git_in_src format-patch -q --stdout --no-signature -1 >"$work/read"
-	build/ours/src/scripts/checkpatch.pl --root=build/ours/src --strict --terse --no-summary \
-		--ignore "$ignore" "$work/read" 2>/dev/null
+	"build/${at}ours/src/scripts/checkpatch.pl" --root="build/${at}ours/src" \
+		--strict --terse --no-summary --ignore "$ignore" "$work/read" 2>/dev/null
 }
 
 # writes_the_same WRITER...: run it again and compare the patches in $work

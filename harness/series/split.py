@@ -217,6 +217,8 @@ def write_patches(repository, states, messages, cover, directory):
 
 
 def write_series(repository):
+    if (trees.BASE_DIR / "exclude").is_file():
+        die(f"Linux {trees.BASE} takes a part of the patch half only; for it there is `make diff`")
     steps = Series(sent(trees.our_texts()))
     count = len(steps.parts)
     for name, text in steps.files(count).items():
