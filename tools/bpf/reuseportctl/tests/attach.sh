@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
+# Making a service of a running server, and removing it.
+
+test_attach() {
+	server A
+	before=$pid
+	begin_load -c 50 -f 4 -p 5
+	attach "$before"
+	says "generation 1 is helper($before) with 4 sockets"
+	show
+	says '"current":1' "\"pid\":$before" '"sockets":4' '"sockets_outside":0'
+	all_from A
+	# a process that joins gets nothing
+	server B
+	all_from A
+	show
+	says '"sockets_outside":4'
+	end_load
+	says '^A 200$'
+}
+
+test_spread() {
+	server A
+	attach "$pid"
+	all_from A 400
+	show
+	# each of the four has its share
+	for n in 0 1 2 3; do
+		share=$(tr '{' '\n' <"$tmp/out" | sed -n "s/^\"slot\":$n,.*\"packets\":\([0-9]*\).*/\1/p")
+		[ "${share:-0}" -gt 50 ] || broken "slot $n got $share of 400"
+	done
+}
+
+test_detach() {
+	server A
+	a=$pid
+	attach "$a"
+	server B
+	must "$ctl" -n detach "$s"
+	all_from A
+	must "$ctl" detach "$s"
+	[ ! -e "$root/$s" ] || broken "pins are left"
+	refuse 'no service' "$ctl" detach "$s"
+	refuse 'no service' "$ctl" show "$s"
+	# spread by hash, over both
+	"$helper" load -f 100 $ip 127.0.0.1 "$port" >"$tmp/out" || broken 'answers failed'
+	says '^A ' '^B '
+	# and no socket is kept from going elsewhere
+	attach "$a"
+	all_from A
+}
+
+test_ipv6() {
+	for ip in tcp udp; do
+		port=$((port + 1))
+		"$helper" serve $ip ::1 "$port" A &
+		a=$!
+		"$helper" serve -d 500 $ip ::1 "$port" B &
+		b=$!
+		echo $a $b >>"$tmp/pids"
+		usleep 300000
+		must "$ctl" attach "$s$ip" $ip "[::1]:$port" --pid $a
+		"$helper" load -c 150 -f 2 -p 5 $ip ::1 "$port" >"$tmp/load" &
+		load=$!
+		usleep 100000
+		must "$ctl" switch "$s$ip" --pid $b
+		end_load
+		"$helper" load -f 40 $ip ::1 "$port" >"$tmp/out" || broken 'answers failed'
+		says '^B 40$'
+	done
+}
+
+test_same_name() {
+	server A
+	a=$pid
+	attach "$a"
+	server B
+	refuse 'a service .* already: switch it' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
+	# nor another name for the same address, whosever sockets these are
+	for p in "$pid" "$pid --force" "$a"; do
+		refuse "service $s has this address.*switch $s --pid.*detach" \
+			"$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid $p
+		refuse "service $s has this address" "$ctl" -n attach "x$s" tcp "127.0.0.1:$port" --pid $p
+	done
+	[ ! -e "$root/x$s" ] || broken 'something was made'
+	all_from A
+}
+
+# All sockets are closed, the pins are there.
+test_stale() {
+	server A
+	attach "$pid"
+	kill "$pid"
+	until_sockets 0
+	must "$ctl" show "$s"
+	says 'Stale: all its sockets are closed'
+	server B
+	attach "$pid"
+	says 'is stale.*creating it again'
+	all_from B
+	show
+	says '"current":1'
+	# or without making it anew: a switch will do as well
+	kill "$pid"
+	until_sockets 0
+	server C
+	must "$ctl" switch "$s" --pid "$pid"
+	server D
+	all_from C
+	must "$ctl" detach "$s"
+}
+
+test_foreign() {
+	server A
+	a=$pid
+	attach "$a"
+	server B
+	# somebody else's, as far as another bpffs can tell
+	mv "$root/$s" "$root/../elsewhere-$s"
+	refuse 'program [0-9]* .*--force' "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$pid"
+	all_from A
+	must "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$pid" --force
+	all_from B
+	rm -r "$root/../elsewhere-$s"
+}
+
+# An attach that fails at the last socket leaves the group as it was: with somebody else's
+# program, or with none.
+test_attach_in_vain() {
+	sockets=200 server A -i -w 2 -s 100
+	set -- $(children "$pid")
+	must "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$2"
+	all_from A1
+	mv "$root/x$s" "$root/../elsewhere-$s"
+	refuse 'is already in a map' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --force
+	all_from A1
+	must "$helper" strip "$1"
+	refuse 'is already in a map' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --force
+	[ ! -e "$root/$s" ] || broken 'something was made'
+	[ ! -e "$root/$s+new" ] || broken 'something was left'
+	! "$helper" strip "$1" >"$tmp/out" 2>&1 || broken 'its program was left'
+	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$1" --force
+	show
+	says '"sockets":100'
+	rm -r "$root/../elsewhere-$s"
+}
+
+# Without a socket of the group its program stays, and so does all that it steers by.
+test_detach_in_vain() {
+	"$helper" unable true 2>/dev/null || skip 'a kernel without seccomp filters'
+	server A
+	attach "$pid"
+	server B
+	refuse 'cannot duplicate a socket.*CAP_SYS_PTRACE' "$helper" unable "$ctl" detach "$s"
+	show
+	says '"current":1' '"sockets":4'
+	all_from A
+	must "$ctl" detach "$s"
+}
+
+# At one address the sockets of another interface are another group.
+test_interface() {
+	server A -b lo
+	refuse 'bound to another interface.*alike' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
+	refuse 'bound to another interface.*alike' "$ctl" -n attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
+	[ ! -e "$root/$s" ] || broken 'something was made'
+	set -- $(children "$pid")
+	attach "$1"
+	says 'with 1 socket$'
+	server B
+	refuse 'bound to another interface.*alike' "$ctl" switch "$s" --pid "$pid"
+	show
+	says '"current":1' '"sockets_outside":0'
+	# which may have a service as well; each is detached from its own group
+	must "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$pid"
+	must "$ctl" detach "$s"
+	must "$helper" strip "$2"
+	! "$helper" strip "$1" 2>/dev/null || broken 'the program is on the group of lo'
+}
+
+test_mptcp() {
+	[ "$(cat /proc/sys/net/mptcp/enabled 2>/dev/null)" = 1 ] || skip 'a kernel without MPTCP'
+	sockets=1 server A -m -w 1
+	refuse 'MPTCP.*multipathtcp=0' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
+	all_from A
+}
+
+# A classic program has no number: only an iterator tells.
+test_foreign_classic() {
+	"$ctl" -j probe | grep -q '"group_program":true' || skip 'a kernel without BTF or iterators'
+	"$helper" filter tcp 127.0.0.1 "$port" &
+	pid=$!
+	echo $pid >>"$tmp/pids"
+	until_sockets 1
+	refuse 'classic BPF program.*--force' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
+	[ ! -e "$root/$s" ] || broken 'something was made'
+	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --force
+	show
+	says '"program":"on"'
+}
+
+test_thousand() {
+	sockets=1000 server A -w 2 -s 500
+	attach "$pid"
+	says 'with 1000 sockets'
+	sockets=1000 server B -w 1 -s 1000
+	must "$ctl" switch "$s" --pid "$pid"
+	all_from B
+	must "$ctl" drain "$s" --kill TERM
+	show
+	says '"sockets":1000'
+}
+
+# What a packet costs: at most so many BPF instructions, as reuseportctl.rst says. The
+# program runs straight through, but for slots that it finds empty.
+test_instructions() {
+	command -v bpftool >/dev/null || skip 'no bpftool'
+	server A
+	tcp=$pid
+	attach "$tcp"
+	instructions "$s" 300
+	ip=udp
+	server B
+	for mode in none:300 flow:420 id:4:4:380; do
+		must "$ctl" attach "x$s" udp "127.0.0.1:$port" --pid "$pid" --udp "${mode%:*}"
+		instructions "x$s" "${mode##*:}"
+		must "$ctl" detach "x$s"
+	done
+}
+
+instructions() {
+	must bpftool prog show pinned "$root/$1/1/program"
+	bytes=$(sed -n 's/.*xlated \([0-9]*\)B.*/\1/p' "$tmp/out")
+	[ "${bytes:-99999}" -le $((8 * $2)) ] || broken "$bytes bytes of instructions, not $((8 * $2))"
+}

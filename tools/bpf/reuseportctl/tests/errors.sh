@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
+# Wrong input, missing rights, other network namespaces, locks: one clear sentence each.
+
+test_words() {
+	refuse 'unknown command' "$ctl" nonsense
+	refuse 'several commands' "$ctl" s
+	refuse 'unknown option -x' "$ctl" -x show
+	refuse 'takes the name of a service' "$ctl" attach
+	refuse 'attach takes a name' "$ctl" attach "$s" tcp
+	refuse 'is not a protocol' "$ctl" attach "$s" sctp 127.0.0.1:1 --pid 1
+	refuse 'is not an address and port' "$ctl" attach "$s" tcp 127.0.0.1 --pid 1
+	refuse 'is not an address and port' "$ctl" attach "$s" tcp localhost:80 --pid 1
+	refuse '--pid PID is required' "$ctl" attach "$s" tcp 127.0.0.1:1
+	refuse 'takes a number' "$ctl" attach "$s" tcp 127.0.0.1:1 --pid x
+	refuse '--udp takes' "$ctl" attach "$s" udp 127.0.0.1:1 --pid 1 --udp id:1
+	refuse 'is for UDP' "$ctl" attach "$s" tcp 127.0.0.1:1 --pid 1 --udp none
+	refuse 'unexpected argument' "$ctl" rollback "$s" now
+	refuse 'takes a time' "$ctl" drain "$s" --idle soon
+	refuse 'takes a value' "$ctl" drain "$s" --idle
+	refuse 'is not a valid name' "$ctl" attach ../x tcp 127.0.0.1:1 --pid 1 -n
+	refuse 'no service' "$ctl" switch "$s" --pid 1
+	must "$ctl" help
+	must "$ctl" version
+	must "$ctl" -j version
+	must "$ctl" probe
+	says '^yes *maps of type'
+	"$ctl" -j switch "$s" --pid 1 >"$tmp/out" 2>/dev/null
+	says '^{"error":"there is no service'
+}
+
+test_dry_runs() {
+	server A
+	must "$ctl" -n attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
+	says 'would create service'
+	[ ! -e "$root/$s" ] || broken 'a dry run has made it'
+	attach "$pid"
+	server B
+	must "$ctl" -n switch "$s" --pid "$pid"
+	says 'would switch to generation 2'
+	all_from A
+	must "$ctl" -n restart "$s" -- false
+	says 'would start false'
+	show
+	says '"current":1'
+}
+
+test_no_privilege() {
+	server A
+	attach "$pid"
+	cp "$ctl" "$tmp/ctl"
+	chmod 755 "$tmp" "$tmp/ctl"
+	for c in 'show' "rollback $s" "detach $s" "switch $s --pid 1" "attach x$s tcp 127.0.0.1:$port --pid $pid"; do
+		refuse 'needs CAP_SYS_ADMIN.*root' su -s /bin/sh nobody -c "$tmp/ctl $c"
+	done
+	all_from A
+}
+
+test_no_bpffs() {
+	server A
+	refuse 'no bpffs.*mount -t bpf none' unshare -m sh -c "umount /sys/fs/bpf &&
+		$ctl attach $s tcp 127.0.0.1:$port --pid $pid"
+}
+
+test_process_gone() {
+	refuse 'no process 999999' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid 999999
+	server A
+	attach "$pid"
+	refuse 'no process 999999' "$ctl" switch "$s" --pid 999999
+	serve B -d 60000
+	(usleep 500000; kill -KILL "$pid") &
+	refuse 'has exited before' "$ctl" switch "$s" --pid "$pid"
+	all_from A
+}
+
+test_no_sockets() {
+	server A
+	sleep 60 &
+	echo $! >>"$tmp/pids"
+	refuse 'no socket at tcp 127.0.0.1:.*ss -lntup' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid $!
+	refuse 'no socket at tcp 0.0.0.0' "$ctl" attach "$s" tcp "0.0.0.0:$port" --pid "$pid"
+	refuse 'no socket at udp' "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid"
+	all_from A
+}
+
+test_other_netns() {
+	server A
+	attach "$pid"
+	unshare -n sleep 60 &
+	stranger=$!
+	echo $stranger >>"$tmp/pids"
+	usleep 300000
+	refuse 'another network namespace.*nsenter' "$ctl" switch "$s" --pid $stranger
+	refuse 'another network namespace.*nsenter' "$ctl" attach "x$s" tcp 127.0.0.1:1 --pid $stranger
+	refuse 'another network namespace.*nsenter' unshare -n "$ctl" detach "$s"
+	refuse 'another network namespace.*nsenter' unshare -n "$ctl" switch "$s" --pid "$pid"
+	must unshare -n "$ctl" show "$s"
+	says 'in another network namespace'
+	all_from A
+	show
+}
+
+# The group of root is gone, that of another user has come.
+test_other_user() {
+	server A -u 1000
+	attach "$pid"
+	kill "$pid"
+	until_sockets 0
+	server B -u 1001
+	refuse 'belongs to user 1001.*again' "$ctl" switch "$s" --pid "$pid"
+	all_from B
+	attach "$pid"
+	all_from B
+}
+
+test_no_reuseport() {
+	for ip in tcp udp; do
+		port=$((port + 1))
+		sockets=1 server A -n -w 1
+		refuse 'no SO_REUSEPORT.*before bind' "$ctl" attach "$s" $ip "127.0.0.1:$port" --pid "$pid"
+		[ ! -e "$root/$s" ] || broken 'something was made'
+		all_from A
+	done
+}
+
+test_locked() {
+	server A
+	attach "$pid"
+	server B
+	"$helper" hold "$root/$s" &
+	holder=$!
+	echo $holder >>"$tmp/pids"
+	usleep 200000
+	for c in "switch $s --pid $pid" "rollback $s" "restart $s -- true" "detach $s"; do
+			refuse "is locked by another reuseportctl (PID $holder)" "$ctl" $c
+	done
+	must "$ctl" show "$s"
+	kill $holder
+	"$helper" hold "$root" &
+	holder=$!
+	echo $holder >>"$tmp/pids"
+	usleep 200000
+	refuse "is locked by another reuseportctl (PID $holder)" "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$pid"
+	kill $holder
+	all_from A
+}
+
+# Somebody who waits to switch a service that has no sockets must find it as it was.
+test_stale_locked() {
+	server A
+	attach "$pid"
+	kill "$pid"
+	until_sockets 0
+	server B
+	"$helper" hold "$root/$s" &
+	holder=$!
+	echo $holder >>"$tmp/pids"
+	usleep 200000
+	refuse "is locked by another reuseportctl (PID $holder)" \
+		"$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
+	kill $holder
+	wait $holder 2>/dev/null
+	must "$ctl" switch "$s" --pid "$pid"
+	all_from B
+}
+
+test_full() {
+	sockets=40 server A -w 2 -s 20
+	refuse 'has 40 sockets.*--slots' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --slots 39
+	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --slots 40
+	sockets=44 server B -w 2 -s 22
+	refuse 'has 44 sockets.*only 40 slots.*--slots 44' "$ctl" switch "$s" --pid "$pid"
+	all_from A
+	show
+	says '"current":1'
+}

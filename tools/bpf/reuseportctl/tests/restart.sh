@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
+# Starting a new server, switching to it and stopping the old one.
+
+test_restart() {
+	server A
+	attach "$pid"
+	begin_load -c 300 -f 2 -p 5
+	must "$ctl" restart "$s" --idle 300ms -- "$helper" serve $ip 127.0.0.1 "$port" B
+	says 'switched to generation 2' 'generation 1 .* has stopped'
+	pid_of B >/dev/null
+	! kill -0 "$pid" 2>/dev/null || broken 'the old server lives'
+	all_from B
+	end_load
+}
+
+# A server of two services: both are switched, or none.
+test_restart_two() {
+	"$helper" both 127.0.0.1 "$port" A &
+	pid=$!
+	echo $pid >>"$tmp/pids"
+	until_sockets 4
+	attach "$pid"
+	ip=udp
+	until_sockets 4
+	must "$ctl" attach "x$s" udp "127.0.0.1:$port" --pid "$pid" --udp none
+	begin_load -c 200 -f 2 -p 5
+	refuse 'no service nobody' "$ctl" restart "$s" nobody -- true
+	refuse 'has 0 of 4 sockets' "$ctl" restart "$s" "x$s" --timeout 1s -- "$helper" serve tcp 127.0.0.1 "$port" B
+	says "service $s stays with generation 1" "service x$s stays with generation 1"
+	all_from A
+	must "$ctl" restart "$s" "x$s" -- "$helper" both 127.0.0.1 "$port" B
+	pid_of B >/dev/null
+	all_from B
+	end_load
+	ip=tcp
+	all_from B
+}
+
+# A server that makes itself a daemon.
+test_restart_daemon() {
+	server A
+	attach "$pid"
+	must "$ctl" restart "$s" --idle 300ms -- sh -c "$helper serve $ip 127.0.0.1 $port B & exit 0"
+	all_from B
+	show
+	says "\"pid\":$(pid_of B)"
+}
+
+test_restart_in_vain() {
+	server A
+	attach "$pid"
+	begin_load -c 100 -p 10
+	refuse 'cannot start /nothing' "$ctl" restart "$s" -- /nothing
+	says 'nothing has changed'
+	refuse 'exited with status 3' "$ctl" restart "$s" -- "$helper" serve -d 200 -x $ip 127.0.0.1 "$port" B
+	says 'nothing has changed'
+	refuse 'killed by signal 9' "$ctl" restart "$s" -- sh -c 'kill -9 $$'
+	refuse 'the new server has exited' "$ctl" restart "$s" -- true
+	refuse 'has 0 of 4 sockets' "$ctl" restart "$s" --timeout 300ms -- sleep 1234
+	says 'nothing has changed'
+	[ ! "$(running 'sleep 1234')" ] || broken 'what was started is still there'
+	refuse 'takes the command' "$ctl" restart "$s"
+	show
+	says '"current":1' '"sockets_outside":0'
+	all_from A
+	end_load
+}
+
+# again: run the command that the last sentence names
+again() {
+	must "$ctl" $(sed -n 's/.* waiting: reuseportctl //p' "$tmp/out")
+	says 'generation 1 .* has stopped'
+}
+
+# How long a new server may take is one thing, the old one another: here it has peers.
+test_restart_peers() {
+	ip=udp
+	server A
+	attach "$pid"
+	begin_load -c 200 -f 4 -p 20
+	usleep 100000
+	must "$ctl" restart "$s" --idle 500ms --timeout 2s -- "$helper" serve $ip 127.0.0.1 "$port" B
+	pid_of B >/dev/null
+	says 'generation 1 .* has stopped'
+	end_load
+	says '^A 800$'
+}
+
+test_restart_not_silent() {
+	ip=udp
+	server A
+	old=$pid
+	attach "$old"
+	begin_load -c 1000000 -f 4 -p 20
+	usleep 100000
+	refuse "is still in use after.*helper($old) continues to serve it, and generation 2 gets" \
+		"$ctl" restart "$s" --idle 1s --drain-timeout 2s -- "$helper" serve $ip 127.0.0.1 "$port" B
+	pid_of B >/dev/null
+	says "waiting: reuseportctl drain $s --generation 1 --idle 1s --kill TERM\$"
+	cp "$tmp/out" "$tmp/said"
+	all_from B
+	finish_load
+	says '^moved 0$'
+	cp "$tmp/said" "$tmp/out"
+	again
+}
+
+# Sets pid: a server whose main process takes 3 s to end. slow NAME
+slow() {
+	sh -c 'c=; trap "sleep 3; kill \$c; wait \$c; exit 0" TERM; "$@" & c=$!; wait' sh \
+		"$helper" serve $ip 127.0.0.1 "$port" "$1" &
+	pid=$!
+	echo $pid >>"$tmp/pids"
+	until_sockets 4
+	pid_of "$1" >/dev/null
+}
+
+# So it is with connections that it still has.
+test_restart_slow_end() {
+	slow A
+	attach "$pid"
+	must "$ctl" restart "$s" --idle 100ms --timeout 2s -- "$helper" serve $ip 127.0.0.1 "$port" B
+	says 'generation 1 .* has stopped'
+	pid_of B >/dev/null
+	until_sockets 4
+	must "$ctl" detach "$s"
+	kill "$(pid_of B)"
+	until_sockets 0
+	slow A
+	attach "$pid"
+	refuse "process $pid .* is still running.*Generation 2 gets new traffic.*--kill TERM" \
+		"$ctl" restart "$s" --idle 100ms --drain-timeout 2s -- "$helper" serve $ip 127.0.0.1 "$port" B
+	pid_of B >/dev/null
+	again
+	all_from B
+}
+
+# begin_restart OPTION...: in the background, until it has switched. Sets restart.
+begin_restart() {
+	: >"$tmp/restart"
+	"$ctl" restart "$s" "$@" -- "$helper" serve $ip 127.0.0.1 "$port" B >"$tmp/restart" 2>&1 &
+	restart=$!
+	until_said "$tmp/restart" 'switched to generation 2'
+	pid_of B >/dev/null
+}
+
+# The process that is to be stopped ends by itself: just what was wanted.
+test_old_gone() {
+	server A
+	attach "$pid"
+	begin_restart --old "$pid" --idle 5s
+	kill "$pid"
+	wait $restart || { cp "$tmp/restart" "$tmp/out" && broken 'the restart failed'; }
+	all_from B
+}
+
+# Somebody else has got its number meanwhile, who has nothing to do with it.
+test_old_reused() {
+	[ -e /proc/sys/kernel/ns_last_pid ] || skip 'a kernel that lets nobody choose a pid'
+	server A
+	attach "$pid"
+	sleep 60 &
+	old=$!
+	begin_restart --old $old --idle 2s
+	kill $old
+	wait $old
+	tries=20
+	while :; do
+		echo $((old - 1)) >/proc/sys/kernel/ns_last_pid
+		sleep 61 &
+		echo $! >>"$tmp/pids"
+		[ $! != $old ] || break
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || skip 'the number was taken again each time'
+	done
+	wait $restart && broken 'did not fail'
+	cp "$tmp/restart" "$tmp/out"
+	kill -0 $old || broken 'a stranger was killed'
+	says "process $old has ended, but 4 sockets of generation 1"
+}
+
+# ^C, as it looks for the sockets and as it fills the generation (41: socket(), 438:
+# pidfd_getfd()): nothing has changed, or it is switched, and the old server goes on. As it
+# looks whether that one is silent it dies of it.
+test_restart_interrupted() {
+	server A
+	old=$pid
+	attach "$old"
+	for call in '41 1' '41 2' '41 3' '41 4' '41 5' '41 6' '438 1' '438 4'; do
+		"$helper" interrupt $call "$ctl" restart "$s" --idle 300ms -- \
+			"$helper" serve $ip 127.0.0.1 "$port" B >"$tmp/out" 2>&1
+		status=$?
+		[ $status != 77 ] || skip 'no way to tell one system call from another'
+		pid_of B >/dev/null
+		kill -0 "$old" 2>/dev/null || broken "call $call: the old server was stopped"
+		case $status in
+		1) says 'interrupted' ;;
+		130) says 'switched to' ;;
+		*) broken "call $call: status $status" ;;
+		esac
+		case $call:$status in
+		41*:1) says 'nothing has changed' ;;
+		438*) says 'switched to' "interrupted after the switch.*drain $s --generation 1 --idle 0.3s --kill TERM" ;;
+		esac
+		if grep -q 'switched to' "$tmp/out"; then
+			all_from B
+			must "$ctl" rollback "$s"
+			kill "$(pid_of B)"
+		else
+			says 'nothing has changed'
+		fi
+		until_sockets 4
+		all_from A
+	done
+}
+
+# What a server puts into its ids is the number in the service that is steered by them.
+test_restart_number() {
+	"$helper" both 127.0.0.1 "$port" A &
+	a=$!
+	echo $a >>"$tmp/pids"
+	until_sockets 4
+	attach "$a"
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	must "$ctl" rollback "$s"
+	kill "$pid"
+	until_sockets 4
+	ip=udp
+	until_sockets 4
+	must "$ctl" attach "x$s" udp "127.0.0.1:$port" --pid "$a" --udp id:4:4
+	must "$ctl" restart "$s" "x$s" --idle 100ms -- sh -c "echo \$REUSEPORTCTL_GENERATION >$tmp/number
+		exec $helper both 127.0.0.1 $port C"
+	pid_of C >/dev/null
+	[ "$(cat "$tmp/number")" = 2 ] || broken "it was told $(cat "$tmp/number"), not 2"
+	# two of these, and not in step
+	port=$((port + 1))
+	server D
+	must "$ctl" attach "y$s" udp "127.0.0.1:$port" --pid "$pid" --udp id:4:4
+	refuse "the next generation is 2 in service y$s, and 3 .*one by one" \
+		"$ctl" restart "$s" "x$s" "y$s" -- sh -c ": >$tmp/started"
+	refuse 'one by one' "$ctl" -n restart "x$s" "y$s" -- true
+	[ ! -e "$tmp/started" ] || broken 'something was started'
+}

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
+# What is shown of services: tables, JSON, metrics.
+
+test_show() {
+	must "$ctl" show
+	server A
+	attach "$pid"
+	must "$ctl" show "$s"
+	says "^$s  $ip 127.0.0.1:$port.*current 1" "generation 1 (current)  helper($pid)  4 of 4 sockets" \
+		'slot .* new flows'
+	must "$ctl" -p show
+	says "\"name\": \"$s\""
+	refuse 'is for a terminal' "$ctl" -j show --watch
+	"$ctl" show "$s" --watch >"$tmp/out" &
+	watch=$! tries=200
+	echo $watch >>"$tmp/pids"
+	until [ "$(grep -c "$s  $ip" "$tmp/out")" -ge 2 ]; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || broken 'not shown again'
+		usleep 100000
+	done
+	kill $watch
+}
+
+# One that is not whole, beside one that is.
+test_show_broken() {
+	server A
+	attach "$pid"
+	port=$((port + 1))
+	server B
+	must "$ctl" attach "a$s" tcp "127.0.0.1:$port" --pid "$pid"
+	rm "$root/a$s/1/flows"
+	refuse "service a$s is incomplete" "$ctl" show
+	says "^a$s  cannot be shown" "^$s  tcp "
+	refuse "service a$s is incomplete" "$ctl" metrics
+	says "^reuseport_sockets{service=\"$s\",generation=\"1\"} 4\$"
+	! grep -q "service=\"a$s\"" "$tmp/out" || broken 'in the metrics all the same'
+	"$ctl" -j show >"$tmp/out" 2>/dev/null
+	[ $? = 1 ] || broken 'status not 1'
+	says "^\[{\"name\":\"a$s\",\"error\":\"service a$s is incomplete.*\"},{\"name\":\"$s\",.*}\]\$"
+	"$ctl" -j show "a$s" >"$tmp/out" 2>/dev/null
+	[ $? = 1 ] || broken 'status not 1'
+	says "^{\"error\":\"service a$s is incomplete[^}]*}\$"
+	"$ctl" -j -x show >"$tmp/out" 2>/dev/null
+	says '^{"error":"unknown option -x'
+	must "$ctl" detach "a$s"
+	# a name that is there, and nothing behind it, as when a detach comes in between
+	ln -s nothing "$root/gone"
+	"$ctl" -j show >"$tmp/out" 2>&1
+	status=$?
+	rm "$root/gone"
+	[ $status = 0 ] || broken 'one that has gone is a failure'
+	says "^\[{\"name\":\"$s\".*}\]\$"
+}
+
+test_metrics() {
+	server A
+	attach "$pid"
+	all_from A
+	must "$ctl" metrics
+	says "^reuseport_current_generation{service=\"$s\"} 1\$" \
+		"^reuseport_sockets{service=\"$s\",generation=\"1\"} 4\$" \
+		"^reuseport_packets_total{service=\"$s\",generation=\"1\",slot=\"3\"} [1-9]" \
+		'^# TYPE reuseport_new_flows_total counter$'
+}
+
+# However many services and processes there are, sockets are listed once.
+test_metrics_calls() {
+	sockets=1 server A -w 1
+	attach "$pid"
+	calls "$ctl" metrics
+	one=$calls
+	for n in 1 2 3 4 5; do
+		port=$((port + 1))
+		sockets=1 server A -w 1
+		must "$ctl" attach "x$n" $ip "127.0.0.1:$port" --pid "$pid"
+	done
+	calls "$ctl" metrics
+	six=$calls
+	more_processes
+	calls "$ctl" metrics
+	[ "$calls" = "$six" ] || broken "$calls system calls, $six without 100 processes more"
+	[ $((six - one)) -lt $((5 * 100)) ] || broken "$((six - one)) system calls for 5 services more"
+}

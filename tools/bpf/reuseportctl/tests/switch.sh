@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
+# Switching to another generation and back, and what happens when sockets close.
+
+test_switch() {
+	server A
+	old=$pid
+	attach "$old"
+	server B
+	begin_load -c 100 -f 2 -p 5
+	must "$ctl" switch "$s" --pid "$pid"
+	says "switched to generation 2, helper($pid)"
+	all_from B
+	show
+	says '"current":2'
+	end_load
+}
+
+test_switch_waits() {
+	server A
+	attach "$pid"
+	serve B -d 500
+	must "$ctl" switch "$s" --pid "$pid"
+	all_from B
+	serve C -d 200 -w 2
+	must "$ctl" switch "$s" --pid "$pid" --wait 2
+	all_from C
+}
+
+test_settle() {
+	server A
+	attach "$pid"
+	serve B
+	must "$ctl" switch "$s" --pid "$pid" --settle 100ms
+	all_from B
+	refuse 'exited with status 3' "$ctl" restart "$s" --settle 5s -- sh -c \
+		"$helper serve $ip 127.0.0.1 $port C & sleep 2; kill \$!; exit 3"
+	all_from B
+}
+
+test_switch_in_vain() {
+	server A
+	attach "$pid"
+	sockets=2 server B -w 2
+	refuse 'has 2 of 4 sockets.*--wait' "$ctl" switch "$s" --pid "$pid" --timeout 300ms
+	all_from A
+	sleep 60 &
+	echo $! >>"$tmp/pids"
+	refuse 'has 0 of 4 sockets.*does it bind' "$ctl" switch "$s" --pid $! --timeout 100ms
+	must "$ctl" switch "$s" --pid "$pid" --wait 2
+	all_from B
+}
+
+test_rollback() {
+	server A
+	a=$pid
+	attach "$a"
+	server B
+	b=$pid
+	refuse 'no generation before 1' "$ctl" rollback "$s"
+	must "$ctl" switch "$s" --pid "$b"
+	must "$ctl" -n rollback "$s"
+	all_from B
+	must "$ctl" rollback "$s"
+	says "back to generation 1, helper($a)"
+	all_from A
+	# and forth again
+	must "$ctl" switch "$s" --pid "$b"
+	says 'switched to generation 2.*before'
+	all_from B
+	kill "$a"
+	until_sockets 4
+	refuse 'no generation before 2' "$ctl" rollback "$s"
+}
+
+# In an emergency it takes no look at any process: it makes as many calls however many run.
+test_rollback_calls() {
+	"$ctl" -j probe | grep -q '"group_program":true' || skip 'a kernel without BTF or iterators'
+	server A
+	attach "$pid"
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	calls "$ctl" -n rollback "$s"
+	few=$calls
+	more_processes
+	calls "$ctl" -n rollback "$s"
+	[ "$calls" = "$few" ] || broken "$calls system calls, $few without 100 processes more"
+	calls "$ctl" rollback "$s"
+	[ "$calls" -lt $((few + 20)) ] || broken "$calls system calls, a dry run makes $few"
+	all_from A
+}
+
+# The current generation dies: the newest one that lives takes over, then whoever is there.
+test_fallback() {
+	server A
+	a=$pid
+	attach "$a"
+	server B
+	b=$pid
+	must "$ctl" switch "$s" --pid "$b"
+	server C
+	must "$ctl" switch "$s" --pid "$pid"
+	server D
+	d=$pid
+	kill -KILL "$pid"
+	until_sockets 12
+	# D was of no generation: its end is no news
+	all_from C
+	kill "$(pid_of C)"
+	until_sockets 8
+	all_from B
+	kill "$b"
+	until_sockets 4
+	all_from A
+	server E
+	kill "$a"
+	until_sockets 4
+	all_from E
+	must "$ctl" switch "$s" --pid "$(pid_of E)"
+	all_from E
+}
+
+# Some workers of the current generation die: the others get their share.
+test_holes() {
+	server A
+	attach "$pid"
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	# the parent of a worker that is killed only waits
+	set -- $(children "$pid")
+	kill -KILL "$1" "$3"
+	until_sockets 6
+	all_from B 100
+	show
+	says '"sockets":2'
+}
+
+# How many wait to be accepted at the port; a listener has a process of its own.
+until_waiting() {
+	tries=500
+	# of a listener the receive queue is what waits
+	until [ "$(awk -v at="0100007F:$(printf %04X "$port")" '
+		$2 == at && $4 == "0A" { sub(".*:", "", $5); n += hex($5) }
+		function hex(s,	i, v) {
+			for (i = 1; i <= length(s); i++)
+				v = 16 * v + index("0123456789ABCDEF", substr(s, i, 1)) - 1
+			return v
+		}
+		END { print n + 0 }' /proc/net/tcp)" = "$1" ]; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || broken "not $1 connections wait at port $port"
+		usleep 10000
+	done
+}
+
+can_migrate() {
+	"$ctl" -j probe | grep -q '"migration":true' || skip 'a kernel without migration (before 5.14)'
+	# the kernel's own, by hash, is none of our doing
+	echo 0 >/proc/sys/net/ipv4/tcp_migrate_req
+}
+
+# They move on to the current generation, wherever that is, and to no other.
+test_migrate() {
+	can_migrate
+	server A -a
+	old=$pid
+	attach "$old"
+	begin_load -f 40
+	until_waiting 40
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	server C
+	must "$ctl" switch "$s" --pid "$pid"
+	server D
+	until_waiting 40
+	kill "$old"
+	until_sockets 12
+	end_load
+	says '^C 40$'
+}
+
+# The current generation loses one of its workers: the others get what waited there.
+test_migrate_within() {
+	can_migrate
+	server A
+	attach "$pid"
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	set -- $(children "$pid")
+	kill -STOP "$@"
+	begin_load -f 40
+	until_waiting 40
+	kill -KILL "$1" "$2" "$3"
+	until_sockets 5
+	until_waiting 40
+	kill -CONT "$4"
+	end_load
+	says '^B 40$'
+}
+
+# What the two above would see if nothing moved on: without a service each is reset.
+test_no_migration() {
+	can_migrate
+	server A -a
+	old=$pid
+	begin_load -f 40
+	until_waiting 40
+	server B
+	kill "$old"
+	until_sockets 4
+	! wait $load || broken 'nothing was reset'
+	cp "$tmp/load" "$tmp/out"
+	says '^failed 40$'
+}
+
+# Going to a generation that there is puts back the program that the group has lost.
+test_program_gone() {
+	server A
+	a=$pid
+	attach "$a"
+	server B
+	b=$pid
+	must "$ctl" switch "$s" --pid "$b"
+	must "$helper" strip "$(children "$a" | head -n 1)"
+	must "$ctl" rollback "$s"
+	all_from A
+	must "$helper" strip "$(children "$a" | head -n 1)"
+	must "$ctl" switch "$s" --pid "$b"
+	says 'before'
+	all_from B
+}
+
+# And takes away nobody else's.
+test_program_replaced() {
+	"$ctl" -j probe | grep -q '"group_program":true' || skip 'a kernel without BTF or iterators'
+	server A
+	a=$pid
+	attach "$a"
+	server B
+	b=$pid
+	must "$ctl" switch "$s" --pid "$b"
+	"$helper" filter tcp 127.0.0.1 "$port" &
+	echo $! >>"$tmp/pids"
+	until_sockets 9
+	show
+	says '"program":"replaced"'
+	refuse 'classic BPF program.*--force' "$ctl" rollback "$s"
+	refuse 'classic BPF program.*--force' "$ctl" switch "$s" --pid "$a"
+	show
+	says '"current":2' '"program":"replaced"'
+	must "$ctl" rollback "$s" --force
+	all_from A
+	must "$ctl" switch "$s" --pid "$b"
+	all_from B
+}
+
+# The numbers go on, past a generation that stays.
+test_many_rollbacks() {
+	sockets=1 server A -w 1
+	attach "$pid"
+	sockets=1 server X -w 1
+	for n in 2 3 4 5 6 7 8 10; do
+		sockets=1 server "G$n" -w 1
+		must "$ctl" -n switch "$s" --pid "$pid"
+		says "would switch to generation $n,"
+		must "$ctl" switch "$s" --pid "$pid"
+		all_from "G$n"
+		[ $n -lt 10 ] || break
+		must "$ctl" rollback "$s"
+		says 'back to generation 1,'
+		kill "$pid"
+		until_sockets 2
+	done
+	show
+	says '"generation":10,.*"generation":1,'
+	kill "$pid"
+	until_sockets 2
+	# to the one that is left, not to X, which was never switched to
+	all_from A
+}
+
+# As many generations as there are places, and one more.
+test_many_generations() {
+	sockets=1 server A -w 1
+	attach "$pid"
+	for n in 2 3 4 5 6 7 8; do
+		sockets=1 server "G$n" -w 1
+		must "$ctl" switch "$s" --pid "$pid"
+	done
+	sockets=1 server G9 -w 1
+	refuse 'generation 1 .*still has sockets.*drain' "$ctl" switch "$s" --pid "$pid"
+	all_from G8
+	must "$ctl" drain "$s" --generation 1 --kill TERM
+	must "$ctl" switch "$s" --pid "$pid"
+	says 'generation 9'
+	all_from G9
+}

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
+# UDP services by flow, by connection ID and by hash alone.
+
+# Who has begun with the old server stays there, new ones go to the new.
+test_flow() {
+	ip=udp
+	server A
+	old=$pid
+	attach "$old"
+	begin_load -c 100 -f 20 -p 10
+	until_flows 20
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	all_from B
+	end_load
+	says '^A 2000$' '^moved 0$'
+	must "$ctl" flows "$s"
+	says '127.0.0.1:[0-9]*  generation 1  slot [0-3]  packets 100 ' ' generation 2  slot ' '^60 flows$'
+	must "$ctl" -j flows "$s"
+	says '"generation":1,"slot":[0-3],"packets":100,'
+	must "$ctl" drain "$s" --idle 300ms --kill TERM
+	all_from B
+}
+
+# While a flow is not silent its generation is not drained; once that is gone, it moves.
+test_flow_moves() {
+	ip=udp
+	server A
+	old=$pid
+	attach "$old"
+	begin_load -c 1000000 -f 4 -p 20
+	until_flows 4
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	refuse 'is still in use after' "$ctl" drain "$s" --idle 1s --timeout 1500ms
+	kill "$old"
+	until_sockets 4
+	finish_load
+	says '^moved 4$'
+}
+
+test_none() {
+	ip=udp
+	server A
+	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --udp none
+	refuse 'keeps no flows' "$ctl" flows "$s"
+	begin_load -c 1000000 -f 4 -p 10
+	usleep 100000
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	finish_load
+	says '^moved 4$'
+}
+
+# ask HEX WHO: each datagram of HEX is answered by one that the pattern fits
+ask() {
+	must "$helper" load -f 20 -q "$1" udp 127.0.0.1 "$port"
+	! sed '/^failed\|^moved/d' "$tmp/out" | grep -qv "^$2 " || broken "asked $1, not only $2 answered"
+}
+
+test_id() {
+	ip=udp
+	server A -i
+	a=$pid
+	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$a" --udp id:4:4
+	ask ffffffff00010002 A2
+	ask ffffffff00010000 A0
+	ask ffffffff00010004 'A[0-3]'
+	ask ffffffff00020001 'A[0-3]'
+	ask ff 'A[0-3]'
+	server B -i
+	must "$ctl" switch "$s" --pid "$pid"
+	ask ffffffff00010003 A3
+	ask ffffffff00020001 B1
+	ask ffffffff00030001 'B[0-3]'
+	ask ffffffff0001ffff 'B[0-3]'
+	ask ffffffff 'B[0-3]'
+	must "$ctl" drain "$s" --idle 200ms --kill TERM
+	ask ffffffff00010003 'B[0-3]'
+	must "$ctl" detach "$s"
+	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --udp id:0:2
+	ask 0102 B2
+	ask 0202 'B[0-3]'
+	must "$ctl" detach "$s"
+	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --udp id:1:3
+	ask 09010003 B3
+}

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
+# Services that another version of reuseportctl has pinned.
+
+# A service as version 1.0 made it, of the workers of a server. attach_1 PID [MODE]
+attach_1() {
+	must "$here/layout1" attach "$s" $ip "$port" "${2:-none}" "$1" $(children "$1")
+}
+
+# The tool shows, drains and detaches a service of layout 1, and changes it after an upgrade.
+test_upgrade() {
+	server A
+	a=$pid
+	attach_1 "$a"
+	show
+	says '"layout":1' '"made_by":"1.0"' '"current":1' '"sockets":4'
+	must "$ctl" metrics
+	says "^reuseport_sockets{service=\"$s\",generation=\"1\"} 4\$"
+	must "$ctl" show "$s"
+	says "upgrade $s is required"
+	server B
+	for c in "switch $s --pid $pid" "rollback $s" "restart $s -- true"; do
+		refuse "layout 1.*upgrade $s first" "$ctl" $c
+	done
+	must "$ctl" -n upgrade "$s"
+	says 'would upgrade from version 1.0 (layout 1)'
+	show
+	says '"layout":1'
+	must "$ctl" upgrade "$s"
+	says 'upgraded from version 1.0 (layout 1) to '
+	show
+	says '"layout":2' '"current":1' '"sockets":4'
+	[ ! -e "$root/$s/state" ] || broken 'pins of layout 1 are left'
+	all_from A
+	must "$ctl" upgrade
+	says "$s: already of version"
+	must "$ctl" switch "$s" --pid "$pid"
+	all_from B
+	must "$ctl" rollback "$s"
+	all_from A
+	must "$ctl" switch "$s" --pid "$pid"
+	must "$ctl" drain "$s" --idle 100ms --kill TERM
+	all_from B
+}
+
+# Without an upgrade a service of layout 1 can be removed, and its sockets are free again.
+test_upgrade_detach() {
+	server A
+	attach_1 "$pid"
+	must "$ctl" detach "$s"
+	[ ! -e "$root/$s" ] || broken 'pins are left'
+	attach "$pid"
+	all_from A
+}
+
+# What a newer version has made is left alone, by each command and in a list.
+test_upgrade_newer() {
+	command -v bpftool >/dev/null || skip 'no bpftool'
+	server A
+	attach "$pid"
+	# version 99, made by "9.9", and 25 zeros
+	bpftool map update pinned "$root/$s/1/layout" key 0 0 0 0 \
+		value 99 0 0 0 57 46 57 $(printf '0 %.0s' $(seq 25)) || broken 'no other layout'
+	for c in "show $s" "switch $s --pid $pid" "rollback $s" "drain $s" "detach $s" "upgrade $s" \
+		upgrade "restart $s -- true" "attach $s tcp 127.0.0.1:$port --pid $pid --force"; do
+		refuse 'made by reuseportctl 9.9 (layout 99), which is newer.*use that version' "$ctl" $c
+	done
+	refuse 'which is newer' "$ctl" show
+	says "^$s  cannot be shown"
+	all_from A
+	[ -e "$root/$s/1/state" ] || broken 'pins are gone'
+	rm -r "${root:?}/$s"
+}
+
+# A map of another size is not read into a structure.
+test_upgrade_size() {
+	command -v bpftool >/dev/null || skip 'no bpftool'
+	server A
+	attach "$pid"
+	rm "$root/$s/1/state"
+	bpftool map create "$root/$s/1/state" type array key 4 value 4096 entries 1 name state
+	refuse 'incomplete: a pin .* is not what it should be' "$ctl" show "$s"
+	must "$ctl" detach "$s"
+}
+
+# What was counted, and who is known, is the same after an upgrade.
+test_upgrade_counters() {
+	ip=udp
+	server A -i
+	attach_1 "$pid" flow
+	must "$helper" load -f 20 -c 10 $ip 127.0.0.1 "$port"
+	"$ctl" metrics >"$tmp/metrics"
+	"$ctl" flows "$s" | sed 's/ silent.*//' | sort >"$tmp/flows"
+	must "$ctl" upgrade "$s"
+	"$ctl" metrics | cmp "$tmp/metrics" - || broken 'other metrics'
+	"$ctl" flows "$s" | sed 's/ silent.*//' | sort | cmp "$tmp/flows" - || broken 'other flows'
+	sum=$(sed -n "s/^reuseport_packets_total{service=\"$s\".* //p" "$tmp/metrics" |
+		awk '{ n += $1 } END { print n }')
+	[ "$sum" = 200 ] || broken "$sum packets counted, not 200"
+}
+
+# A drain that waits goes on with the pins that an upgrade has made.
+test_upgrade_drain() {
+	server A
+	a=$pid
+	attach "$a"
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	"$ctl" drain "$s" --idle 2s --kill TERM >"$tmp/drain" 2>&1 &
+	drain=$!
+	echo $drain >>"$tmp/pids"
+	usleep 300000
+	must "$ctl" upgrade "$s" --force
+	# the old server is the current one again, as the new pins alone say
+	must "$ctl" rollback "$s"
+	! wait $drain || broken 'did not fail'
+	cp "$tmp/drain" "$tmp/out"
+	says 'generation 1 .*is the current one'
+	kill -0 "$a" || broken 'the current server was stopped'
+	all_from A
+}
+
+# 20 upgrades from layout 1 under load: no peer of the old server and no new one sees another
+# socket, in PACKETS packets (100,000; 1,000,000 if commands are killed at each system call).
+test_upgrade_packets() {
+	ip=udp
+	packets=${PACKETS:-100000}
+	[ "${STEP:-1}" != 1 ] || packets=${PACKETS:-1000000}
+	each=$((packets / 20 / 2 / 50 + 1)) sum=0
+	for _ in $(seq 20); do
+		server A -i
+		a=$pid
+		attach_1 "$a" flow
+		"$helper" load -c $each -f 50 udp 127.0.0.1 "$port" >"$tmp/old" &
+		old=$!
+		echo $old >>"$tmp/pids"
+		until_flows 50
+		server B -i
+		b=$pid
+		must "$here/layout1" switch "$s" $ip "$port" flow "$b" $(children "$b")
+		begin_load -c $each -f 50
+		until_flows 100
+		must "$ctl" upgrade "$s"
+		must "$ctl" upgrade "$s" --force
+		end_load
+		says '^moved 0$'
+		! grep -q '^A' "$tmp/out" || broken 'a new peer reached the old server'
+		wait $old || broken 'the old peers had failures'
+		cp "$tmp/old" "$tmp/out"
+		says '^failed 0$' '^moved 0$'
+		! grep -q '^B' "$tmp/out" || broken 'an old peer reached the new server'
+		sum=$((sum + 100 * each))
+		must "$ctl" detach "$s"
+		kill "$a" "$b"
+		until_sockets 0
+	done
+	echo "# $sum packets in 20 upgrades"
+}
