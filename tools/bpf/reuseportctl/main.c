@@ -11,7 +11,7 @@
  * The sources are in layers. A file uses files of lower layers, and in its own layer those
  * before it in this list; check-layers compares the objects with it (harness/checks):
  *
- * layer 0: ui args
+ * layer 0: json ui args
  * layer 1: endpoint sock_diag proc sockets
  * layer 2: store steering group generation
  * layer 3: server drain upgrade service view

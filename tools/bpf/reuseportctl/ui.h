@@ -6,11 +6,13 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/types.h>
-#include <linux/compiler.h>
 #include <linux/types.h>
 
-#include "json_writer.h"
+#include "json.h"
 
+#ifndef __printf
+#define __printf(a, b)	__attribute__((format(printf, a, b)))
+#endif
 #ifndef ARRAY_SIZE
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #endif
