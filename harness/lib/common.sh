@@ -8,7 +8,7 @@
 # is relative to $caller, see from_caller.
 
 caller=$PWD
-cd "$(dirname "$0")"
+cd "$(dirname "$0")" || exit
 until [ -e harness/lib/common.sh ]; do cd ..; done
 
 # from_caller PATH: that path, absolute
