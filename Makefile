@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# Everything a person does here, by name. The work is done in harness/.
+# The commands for users and developers. The scripts that do the work are in harness/.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -18,7 +18,7 @@ help: ## this list
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | awk -F@ '{printf "  %-20s%s\n", $$1, $$2}'
 	@echo
-	@echo 'BASE_TARBALL=linux-6.12.y.tar.xz takes another base than Debian'"'"'s.'
+	@echo 'BASE_TARBALL=linux-6.12.y.tar.xz uses that tarball instead of Debian'"'"'s package.'
 	@echo 'BASE=6.1: make demo, check, shell, diff on that Linux, in build/6.1.'
 
 .PHONY: demo
@@ -230,7 +230,7 @@ trees: setup ## lay the kernel trees stock, fixed, stripped and ours under build
 save: ## write edits you made in build/ours/src back into this repository
 	@harness/trees/trees.py save
 
-# A kernel: make ours/um, make stock/qemu, ...
+# Build one kernel: make ours/um, make stock/qemu, ...
 KERNELS := $(foreach c,$(patsubst harness/kernel/configs/%.config,%,$(wildcard harness/kernel/configs/*.config)),\
 	$(addsuffix /$(c),$(addprefix $(AT),stock fixed stripped ours)))
 .PHONY: $(KERNELS)
@@ -241,7 +241,7 @@ $(KERNELS): trees
 .PHONY: all-guests
 all-guests: tests $(GUESTS)
 
-# Our programs for the guests, and the root file system that carries them.
+# Our programs for the guests, and the guests' root file system.
 .PHONY: tests
 tests: trees
 	@harness/guest/build-guest-programs

@@ -4,14 +4,14 @@
 #
 #	. "$(dirname "$0")/../lib/common.sh"
 #
-# It then is in the project's root, wherever it was called from. A path on its command line
-# is relative to $caller, see from_caller.
+# It changes to the project's root. Paths on the script's command line are relative to
+# $caller, the directory that the script was called from: see from_caller.
 
 caller=$PWD
 cd "$(dirname "$0")" || exit
 until [ -e harness/lib/common.sh ]; do cd ..; done
 
-# from_caller PATH: that path, absolute
+# from_caller PATH: print it as an absolute path
 from_caller() {
 	case $1 in
 	/*) printf '%s\n' "$1" ;;
@@ -28,12 +28,12 @@ base=${BASE:-$default_base} at=''
 # shellcheck disable=SC2034
 [ "$base" = "$default_base" ] || at=$base/
 
-# clock SECONDS: as m:ss
+# clock SECONDS: print them as m:ss
 clock() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
 
-# machine CONFIG: what the name's beginning says: $machine, as Debian calls it, or um; the
-# kernel's $arch, the $goal of make and the $image that comes of it; the prefix of the
-# $cross compiler; and the $guest that it runs, below build/.
+# machine CONFIG: set what follows from the beginning of its name: $machine (Debian's name, or
+# um), the kernel's $arch, make's $goal and the $image it makes, the prefix of the $cross
+# compiler, and the $guest directory below build/.
 # shellcheck disable=SC2034
 machine() {
 	goal=bzImage cross='' guest=guest
@@ -48,10 +48,10 @@ machine() {
 	[ $goal != linux ] || image=linux
 }
 
-# compiler TREE: set cc and what ccache goes by. The trees lie alike and see each
-# other's results: same relative paths. It goes by the files that an object depends on; to
-# go by what the preprocessor makes of them costs a third of the compiling when it is new,
-# and harness/kernel/cc is needed for what the compiler does not say.
+# compiler TREE: set $cc and configure ccache. All trees share its results, as paths are
+# relative to the tree. In depend mode it hashes the files that an object depends on, which
+# saves the preprocessor, a third of the time of a new object; harness/kernel/cc handles
+# dependencies that the compiler does not report.
 # shellcheck disable=SC2034
 compiler() {
 	export CCACHE_BASEDIR="$PWD/build/$1" CCACHE_NOHASHDIR=1 CCACHE_DEPEND=1
@@ -61,8 +61,8 @@ compiler() {
 	! command -v ccache >/dev/null || cc="$PWD/harness/kernel/cc $cc"
 }
 
-# progress LABEL LOG [TOTAL]: copy make's output from stdin to LOG and show how far it
-# is: on a terminal in place, elsewhere in a line now and then.
+# progress LABEL LOG [TOTAL]: copy make's output from stdin to LOG and show the number of
+# steps done: on a terminal in place, otherwise as a line every 30 s.
 progress() {
 	label=$1 log=$2 total=${3:-} done=0 start=$(date +%s) shown=$start
 	[ -t 2 ] && tty=1 || tty=
@@ -79,30 +79,30 @@ progress() {
 	[ ! "$tty" ] || printf '\r%-78s\r' '' >&2
 }
 
-# kselftest_harness.h's fixtures are declared by macros that checkpatch would rather not
-# see; the kernel's own selftests have them all over.
+# The fixtures of kselftest_harness.h are macros that checkpatch warns about; the kernel's own
+# selftests are full of them.
 # shellcheck disable=SC2034
 CHECKPATCH_FIXTURES=MULTISTATEMENT_MACRO_USE_DO_WHILE,MACRO_ARG_REUSE,COMPLEX_MACRO,SPACING
-# reuseportctl speaks in sentences longer than a line, and is a program, not the kernel.
+# reuseportctl is a program, not kernel code, and its messages are longer than a line.
 # shellcheck disable=SC2034
 CHECKPATCH_PROGRAM=SPLIT_STRING,VOLATILE,STRCPY,EMBEDDED_FUNCTION_NAME,ENOSYS,\
 USE_NEGATIVE_ERRNO,ARRAY_SIZE,STATIC_CONST_CHAR_ARRAY,NEW_TYPEDEFS
 
-# For scripts that run test programs in guests. A script ends in `totals`.
+# For scripts that run test programs in guests. Such a script ends with `totals`.
 passed=0 failed=0 skipped=0
 good() { passed=$((passed + 1)); }
 bad() { failed=$((failed + 1)) && say "${0##*/}: FAILED: $*"; }
 totals() { printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped" && [ "$failed" = 0 ]; }
 
-# run_tap NAME BOOT-ARGUMENT...: what the program prints is kept in build/log/NAME.tap;
-# $list is a file with a line for each of its $count tests: "ok TEST", "not-ok TEST" or
-# "skip TEST".
+# run_tap NAME BOOT-ARGUMENT...: run a test program in a guest. Its output is kept in
+# build/log/NAME.tap; $list is a file with a line for each of its $count tests: "ok TEST",
+# "not-ok TEST" or "skip TEST".
 run_tap() {
 	name=$1 tap=build/log/$1.tap list=build/log/$1.list status=0
 	shift
 	harness/guest/boot "$@" >"$tap" 2>"$tap.err" || status=$?
-	# 124 and 125 are the boot script's word for a hang, a splat, no verdict.
-	# Without a plan no program was run: no such kernel, for one.
+	# harness/guest/boot exits with 124 or 125 for a hang, a splat, or no verdict. Without
+	# a plan no program ran, for example because there is no such kernel.
 	if [ $status -ge 124 ] || ! grep -q '^1\.\.' "$tap"; then
 		cat "$tap.err" >&2
 		bad "$name, see $tap"
@@ -111,7 +111,7 @@ run_tap() {
 		-e 's/^ok [0-9]+ +# SKIP (.*)/skip \1/p' -e t \
 		-e 's/^ok [0-9]+ (.*)/ok \1/p' -e 's/^not ok [0-9]+ (.*)/not-ok \1/p' "$tap" >"$list"
 	count=$(wc -l <"$list")
-	# A program whose plan names more tests than were reported has died on the way.
+	# If fewer tests were reported than planned, the program ended early.
 	planned=$(sed -n 's/^1\.\.\([0-9]*\).*/\1/p' "$tap")
 	[ "${planned:-0}" = "$count" ] || bad "$name: $count of ${planned:-0} tests reported"
 }
