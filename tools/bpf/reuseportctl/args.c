@@ -95,8 +95,8 @@ static int unknown_option(const struct command *command, const char *word)
 		return fail("%s has no option %s: did you mean %s?", command->name, bare,
 			    nearest.name);
 	if (command->has_rest)
-		return fail("%s has no option %s: if it is of the server's command, write -- before "
-			    "that command",
+		return fail("%s has no option %s: if it is an option of the server, write -- "
+			    "before the server's command",
 			    command->name, bare);
 	return fail("%s has no option %s: see reuseportctl %s --help", command->name, bare,
 		    command->name);
@@ -280,29 +280,39 @@ static int parse_word(struct parser *parser, const char *word)
 	return 0;
 }
 
-/* The first error counts, but whether there is to be JSON is found out in any case. */
+/* What counts in spite of an error: how to print it, or whether to print help instead. */
+static void scan_option(struct parser *parser, const char *word)
+{
+	int index = *word == '-' ? find_option(general, word) : -1;
+
+	if (index == OPT_JSON || index == OPT_PRETTY || index == OPT_HELP)
+		parser->seen[index] = true;
+}
+
+/* Return -1 on the first error, which is the only one that is recorded. */
 static int parse_all(struct parser *parser)
 {
-	bool failed = false;
+	struct arguments *args = parser->args;
+	int err = 0;
 
 	while (*parser->argv) {
 		const char *word = *parser->argv++;
 
 		if (!strcmp(word, "--")) {
-			if (parser->args->command && parser->args->command->has_rest)
-				parser->args->rest = parser->argv;
-			else if (!failed)
-				failed = fail("-- is only for restart");
+			if (args->command && args->command->has_rest)
+				args->rest = parser->argv;
+			else if (!err)
+				err = fail("-- is only for restart");
 			break;
 		}
-		if (failed)
-			parser->seen[OPT_JSON] |= !strcmp(word, "-j") || !strcmp(word, "--json");
+		if (err)
+			scan_option(parser, word);
 		else if (word[0] == '-' && word[1])
-			failed = parse_option(parser, word);
+			err = parse_option(parser, word);
 		else
-			failed = parse_word(parser, word);
+			err = parse_word(parser, word);
 	}
-	return failed ? -1 : 0;
+	return err;
 }
 
 /* Make it the command line of "help" or "version". */
@@ -316,16 +326,19 @@ static int redirect(struct arguments *args, const struct command *commands, cons
 int args_parse(int argc, char **argv, const struct command *commands, struct arguments *args)
 {
 	struct parser parser = { .argv = argv + !!argc, .commands = commands, .args = args };
+	bool pretty;
 	int err;
 
 	*args = (struct arguments){};
 	err = parse_all(&parser);
-	if ((parser.seen[OPT_JSON] || parser.seen[OPT_PRETTY]) && ui_begin_json(parser.seen[OPT_PRETTY]))
+	pretty = parser.seen[OPT_PRETTY];
+	if ((pretty || parser.seen[OPT_JSON]) && ui_begin_json(pretty))
 		return -1;
 	/* who asks for help need not have the rest right */
 	if (parser.seen[OPT_HELP]) {
 		drop_errors();
-		return redirect(args, commands, "help", args->command ? args->command->name : NULL);
+		return redirect(args, commands, "help",
+				args->command ? args->command->name : NULL);
 	}
 	if (err)
 		return -1;

@@ -29,6 +29,43 @@ test_words() {
 	says '^{"error":"there is no service'
 }
 
+# Asking for help does nothing else, whatever else is on the command line.
+test_help() {
+	server A
+	must "$ctl" attach help $ip "127.0.0.1:$port" --pid "$pid"
+	must "$ctl" detach --help
+	says '^Usage: reuseportctl detach'
+	must "$ctl" detach help -h
+	must "$ctl" --help detach
+	must "$ctl" help detach
+	says '^Usage: reuseportctl detach'
+	[ -e "$root/help" ] || broken 'asking for help has detached the service'
+	must "$ctl" detach help
+	[ ! -e "$root/help" ] || broken 'the service called help is still there'
+	for c in $("$ctl" help --table | sed -n 's/^command.\([a-z]*\).*/\1/p'); do
+		must "$ctl" "$c" --help
+		says "^Usage: reuseportctl $c" '^General options:'
+		must "$ctl" "$c" --nonsense --help
+	done
+	must "$ctl" attach --help
+	says '--pid PID .*required' '--flows NUMBER'
+}
+
+# An option or a command that does not exist is rejected, and the nearest one named.
+test_typing_errors() {
+	refuse 'unknown command "atach": did you mean attach?' "$ctl" atach
+	refuse 'unknown command "frobnicate": reuseportctl help' "$ctl" frobnicate
+	refuse 'drain has no option --idel: did you mean --idle?' "$ctl" drain "$s" --idel 3s
+	refuse 'did you mean --timeout?' "$ctl" drain "$s" --time 3s
+	refuse 'did you mean --dry-run?' "$ctl" detach "$s" --dryrun
+	refuse 'detach has no option --frobnicate: see reuseportctl detach --help' \
+		"$ctl" detach "$s" --frobnicate
+	refuse 'restart has no option --config: .* write --' "$ctl" restart "$s" server --config x
+	refuse '--force takes no value' "$ctl" rollback "$s" --force=yes
+	refuse 'takes a number from 1 to' "$ctl" switch "$s" --pid=x
+	refuse '-- is only for restart' "$ctl" switch "$s" -- true
+}
+
 test_dry_runs() {
 	server A
 	must "$ctl" -n attach "$s" tcp "127.0.0.1:$port" --pid "$pid"

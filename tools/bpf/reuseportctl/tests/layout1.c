@@ -5,8 +5,8 @@
  * layout1 switch NAME tcp|udp PORT none|flow|id SERVER PID...
  *
  * attach makes a service NAME of the sockets that the processes PID of a SERVER have at
- * 127.0.0.1:PORT: one slot of generation 1 for each, in this order. switch makes generation 2 of such sockets, the
- * current one. The ids of mode id are 4 bytes at offset 4.
+ * 127.0.0.1:PORT: one slot of generation 1 for each, in this order. switch makes generation 2
+ * of such sockets, the current one. The ids of mode id are 4 bytes at offset 4.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -185,6 +185,7 @@ static void make_generation(const struct maps *maps, __u32 number, const int *fd
 static void attach(const char *name, const int *fds, int count, pid_t pid)
 {
 	struct layout1_bpf *skel = layout1_bpf__open();
+	struct maps maps;
 	__u32 zero = 0;
 	int program;
 
@@ -199,10 +200,10 @@ static void attach(const char *name, const int *fds, int count, pid_t pid)
 		die("cannot load the program");
 	program = bpf_program__fd(skel->progs.steer);
 
-	make_generation(&(struct maps){ bpf_map__fd(skel->maps.generations),
-					bpf_map__fd(skel->maps.about),
-					bpf_map__fd(skel->maps.state) },
-			1, fds, count, pid);
+	maps.generations = bpf_map__fd(skel->maps.generations);
+	maps.about = bpf_map__fd(skel->maps.about);
+	maps.state = bpf_map__fd(skel->maps.state);
+	make_generation(&maps, 1, fds, count, pid);
 	make_dir("");
 	make_dir(name);
 	pin(program, name, "program");
@@ -219,9 +220,13 @@ static void attach(const char *name, const int *fds, int count, pid_t pid)
 
 static void switch_to(const char *name, const int *fds, int count, pid_t pid)
 {
-	make_generation(&(struct maps){ open_pin(name, "generations"), open_pin(name, "about"),
-					open_pin(name, "state") },
-			2, fds, count, pid);
+	const struct maps maps = {
+		.generations = open_pin(name, "generations"),
+		.about = open_pin(name, "about"),
+		.state = open_pin(name, "state"),
+	};
+
+	make_generation(&maps, 2, fds, count, pid);
 }
 
 int main(int argc, char **argv)
