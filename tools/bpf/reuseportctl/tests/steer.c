@@ -27,6 +27,7 @@
 #define SLOTS		8	/* sockets of a generation */
 #define FLOWS		4096
 #define ANY_HASH	0x9e3779b1
+#define NUMBER(g)	(254 + (g))	/* of generation g: short ids have its low byte only */
 
 FIXTURE(steer)
 {
@@ -34,7 +35,7 @@ FIXTURE(steer)
 	int prog;
 	int family;			/* of the packets */
 	int member;			/* a socket of the group that is in no map */
-	int sockets[3][SLOTS];		/* of the generations 0 (there is none), 1 and 2 */
+	int sockets[3][SLOTS];		/* of generations 1 and 2; there is none before */
 	__u64 cookies[3][SLOTS];
 	struct state state;
 };
@@ -77,10 +78,10 @@ static int new_socket(struct __test_metadata *_metadata, const FIXTURE_VARIANT(s
 
 /* What the tool writes when it makes a generation: a map of sockets, and what it is. */
 static void make_generation(struct __test_metadata *_metadata, FIXTURE_DATA(steer) *self,
-			    const FIXTURE_VARIANT(steer) *variant, __u32 number)
+			    const FIXTURE_VARIANT(steer) *variant, int g)
 {
-	struct generation info = { .number = number, .slots = SLOTS, .live = SLOTS };
-	__u32 index = number % MAX_GENERATIONS, slot;
+	struct generation info = { .number = NUMBER(g), .slots = SLOTS, .live = SLOTS };
+	__u32 index = NUMBER(g) % MAX_GENERATIONS, slot;
 	socklen_t len = sizeof(__u64);
 	int map;
 
@@ -91,8 +92,8 @@ static void make_generation(struct __test_metadata *_metadata, FIXTURE_DATA(stee
 		int fd = new_socket(_metadata, variant);
 		__u64 value = fd;
 
-		self->sockets[number][slot] = fd;
-		ASSERT_EQ(0, getsockopt(fd, SOL_SOCKET, SO_COOKIE, &self->cookies[number][slot],
+		self->sockets[g][slot] = fd;
+		ASSERT_EQ(0, getsockopt(fd, SOL_SOCKET, SO_COOKIE, &self->cookies[g][slot],
 					&len));
 		ASSERT_EQ(0, bpf_map_update_elem(map, &slot, &value, BPF_ANY));
 		info.live_slots[slot] = slot;
@@ -105,14 +106,15 @@ static void make_generation(struct __test_metadata *_metadata, FIXTURE_DATA(stee
 }
 
 /* The switch. */
-static void switch_to(struct __test_metadata *_metadata, FIXTURE_DATA(steer) *self, __u32 number)
+static void switch_to(struct __test_metadata *_metadata, FIXTURE_DATA(steer) *self, int g)
 {
-	__u32 zero = 0, i;
+	__u32 zero = 0;
+	int i;
 
-	self->state.current = number;
-	self->state.newest = number;
-	for (i = 0; i < number; i++)
-		self->state.generations[i] = number - i;
+	self->state.current = NUMBER(g);
+	self->state.newest = NUMBER(g);
+	for (i = 0; i < g; i++)
+		self->state.generations[i] = NUMBER(g - i);
 	ASSERT_EQ(0, bpf_map_update_elem(bpf_map__fd(self->skel->maps.state), &zero, &self->state,
 					 BPF_ANY));
 }
@@ -172,16 +174,17 @@ static __u32 slot_of(__u32 hash, __u32 live)
 static void make_plain(const FIXTURE_DATA(steer) *self, const FIXTURE_VARIANT(steer) *variant,
 		       struct frame *frame, __u16 client)
 {
-	static const __u8 zeros[16];	/* no id: there is no generation 0 */
+	__u8 payload[16];
 
-	make_frame(frame, self->family, variant->type, PORT, client, zeros, sizeof(zeros));
+	memset(payload, 0x80, sizeof(payload));	/* there is no such generation */
+	make_frame(frame, self->family, variant->type, PORT, client, payload, sizeof(payload));
 }
 
 /* What counters say of a slot, summed up. */
 static struct counter read_counter(struct __test_metadata *_metadata,
-				   const FIXTURE_DATA(steer) *self, __u32 number, __u32 slot)
+				   const FIXTURE_DATA(steer) *self, int g, __u32 slot)
 {
-	__u32 index = number % MAX_GENERATIONS * SLOTS + slot;
+	__u32 index = NUMBER(g) % MAX_GENERATIONS * SLOTS + slot;
 	struct counter counters[1024], sum = {};
 	int cpus = libbpf_num_possible_cpus(), i;
 
@@ -325,7 +328,7 @@ TEST_F(steer, peer)
 	ASSERT_EQ(0, bpf_map_get_next_key(bpf_map__fd(self->skel->maps.flows), NULL, &found));
 	EXPECT_EQ(0, memcmp(&expected, &found, sizeof(found)));
 	ASSERT_EQ(0, bpf_map_lookup_elem(bpf_map__fd(self->skel->maps.flows), &found, &flow));
-	EXPECT_EQ(1, flow.generation);
+	EXPECT_EQ(NUMBER(1), flow.generation);
 	EXPECT_EQ(0, flow.slot);
 	EXPECT_EQ(2, flow.packets);
 	EXPECT_EQ(2, read_counter(_metadata, self, 1, 0).packets);
@@ -345,6 +348,12 @@ static void write_id(const struct steering *steering, __u8 *payload, __u32 numbe
 	*id = slot;
 }
 
+/* Is this the number of generation g, as far as an id has room for it? */
+static bool names(const struct steering *steering, __u32 number, int g)
+{
+	return !((number - NUMBER(g)) & (steering->id_len == 4 ? 0xffff : 0xff));
+}
+
 /* Each id that names a socket leads to it, every other one counts for nothing. */
 TEST_F(steer, ids)
 {
@@ -359,7 +368,7 @@ TEST_F(steer, ids)
 	make_generation(_metadata, self, variant, 2);
 	switch_to(_metadata, self, 2);
 	close(self->sockets[1][3]);
-	for (number = 0; number <= UINT8_MAX; number++) {
+	for (number = 0; number <= NUMBER(2); number++) {
 		for (slot = 0; slot <= UINT8_MAX; slot++) {
 			memset(payload, 0xff, sizeof(payload));
 			write_id(&variant->steering, payload, number, slot);
@@ -367,9 +376,10 @@ TEST_F(steer, ids)
 				   sizeof(payload));
 			hash += ANY_HASH;
 			expected = self->cookies[2][slot_of(hash, SLOTS)];
-			if ((number == 1 || number == 2) && slot < SLOTS &&
-			    !(number == 1 && slot == 3))
-				expected = self->cookies[number][slot];
+			if (names(&variant->steering, number, 1) && slot < SLOTS && slot != 3)
+				expected = self->cookies[1][slot];
+			if (names(&variant->steering, number, 2) && slot < SLOTS)
+				expected = self->cookies[2][slot];
 			ASSERT_EQ(expected, receiver(_metadata, self, hash, &frame));
 		}
 	}
@@ -385,7 +395,7 @@ TEST_F(steer, short_datagrams)
 	if (variant->steering.mode != UDP_ID)
 		SKIP(return, "another mode");
 
-	write_id(&variant->steering, payload, 1, 5);
+	write_id(&variant->steering, payload, NUMBER(1), 5);
 	for (len = 0; len <= enough; len++) {
 		make_frame(&frame, self->family, SOCK_DGRAM, PORT, 0, payload, len);
 		EXPECT_EQ(self->cookies[1][len < enough ? 2 : 5],
