@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -33,6 +34,25 @@
 #define PORT		4433
 #define OTHER_PORT	4434
 #define PATIENCE_MS	10000
+
+/* What user space sees differs between releases: is this one Linux @major.@minor or newer? */
+static inline bool kernel_is_at_least(int major, int minor)
+{
+	int this_major = 0, this_minor = 0;
+	struct utsname name;
+
+	uname(&name);
+	sscanf(name.release, "%d.%d", &this_major, &this_minor);
+	return this_major > major || (this_major == major && this_minor >= minor);
+}
+
+/* connect() of a UDP socket that is bound to an address: since Linux 6.13 the socket leaves
+ * its group, as one bound to a wildcard address always did.
+ */
+static inline bool connected_socket_leaves(void)
+{
+	return kernel_is_at_least(6, 13);
+}
 
 struct kind {
 	int family;

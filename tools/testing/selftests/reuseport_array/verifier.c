@@ -21,7 +21,7 @@ FIXTURE_VARIANT(verifier)
 
 #define WRONG_TYPE	"cannot pass map_type 20 into func"
 #define NO_CALLBACK	"callback function not allowed for map"
-#define NO_PROG_ARRAY	"kernel subsystem misconfigured verifier"
+#define NO_PROG_ARRAY	"expected prog array map for tail call"
 
 #define ADD_HELPER(name, complaint, err, type, key_size, value_size)			\
 	FIXTURE_VARIANT_ADD(verifier, name) {						\
@@ -56,11 +56,18 @@ FIXTURE_TEARDOWN(verifier)
 	helpers__destroy(self->skel);
 }
 
+/* Does the log have the verifier's reason? Up to Linux 6.12 it had another for tail calls. */
+static bool has_reason(const char *log, const char *reason)
+{
+	return strstr(log, reason) || (!strcmp(reason, NO_PROG_ARRAY) &&
+				       strstr(log, "kernel subsystem misconfigured verifier"));
+}
+
 /* A program that calls another helper with the map is rejected. */
 TEST_F(verifier, refuses)
 {
 	EXPECT_EQ(variant->err, helpers__load(self->skel));
-	EXPECT_NE(NULL, strstr(self->log, variant->complaint)) {
+	EXPECT_TRUE(has_reason(self->log, variant->complaint)) {
 		TH_LOG("%s", self->log);
 	}
 }
@@ -91,7 +98,7 @@ TEST_F(verifier, refuses_other_program_types)
 	ASSERT_EQ(0, bpf_program__set_type(prog, BPF_PROG_TYPE_SOCKET_FILTER));
 	ASSERT_EQ(0, bpf_program__set_expected_attach_type(prog, 0));
 	EXPECT_EQ(variant->err, helpers__load(self->skel));
-	EXPECT_NE(NULL, strstr(self->log, variant->complaint)) {
+	EXPECT_TRUE(has_reason(self->log, variant->complaint)) {
 		TH_LOG("%s", self->log);
 	}
 }
