@@ -286,7 +286,7 @@ void service_unlock(struct service *service)
 /* The editions of a directory. The highest is the one that counts. */
 struct editions {
 	__u32 newest, older;
-	bool has_newest, has_older;
+	bool has_newest, has_older, has_unfinished;
 };
 
 static int add_edition(const char *name, void *arg)
@@ -297,8 +297,10 @@ static int add_edition(const char *name, void *arg)
 
 	if (isdigit((unsigned char)*name)) {
 		number = strtoul(name, &end, 10);
-		if (*end)
+		if (*end) {
+			editions->has_unfinished = true;
 			return 0;
+		}
 	} else if (strcmp(name, "state")) {
 		return 0;
 	}
@@ -507,6 +509,7 @@ int service_open_pins(struct service *service)
 	}
 	if (err)
 		return err;
+	service->has_unfinished = editions.has_unfinished;
 	service->has_old_edition = editions.has_older;
 	if (editions.has_older) {
 		for (i = 0; strcmp(pins[i].name, "program"); i++)

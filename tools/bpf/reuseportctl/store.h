@@ -18,7 +18,8 @@ struct service {
 	__u32 edition;
 	struct layout layout;
 	int program, generations, generation_info, state, counters, flows, config_map, layout_map;
-	bool has_old_edition;	/* an upgrade was interrupted */
+	bool has_unfinished;	/* an upgrade was interrupted before its edition was complete */
+	bool has_old_edition;	/* or after that */
 	int iterator;		/* that lists groups, see group.c; or -1 */
 	int old_program;	/* of that edition: it may be on the group still; or -1 */
 	struct service_config config;

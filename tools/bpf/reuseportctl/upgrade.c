@@ -29,7 +29,7 @@
 
 bool upgrade_is_needed(const struct service *service)
 {
-	return service->has_old_edition || service->layout.version != LAYOUT_VERSION ||
+	return service->has_old_edition || service->has_unfinished || service->layout.version != LAYOUT_VERSION ||
 	       strcmp(service->layout.tool, VERSION);
 }
 
@@ -38,16 +38,20 @@ int upgrade_finish(struct service *service)
 {
 	int fd, err = 0;
 
-	if (!service->has_old_edition)
+	if (service->has_old_edition) {
+		if (require_netns(service) || group_get_fd(service, &fd))
+			return -1;
+		if (fd >= 0) {
+			err = group_attach_prog(service, fd);
+			close(fd);
+		}
+	} else if (!service->has_unfinished || !service->edition) {
+		/* the pins of layout 1 stand beside what is unfinished, not in a directory */
 		return 0;
-	if (require_netns(service) || group_get_fd(service, &fd))
-		return -1;
-	if (fd >= 0) {
-		err = group_attach_prog(service, fd);
-		close(fd);
 	}
 	if (err || store_remove_old_editions(service))
 		return -1;
+	service->has_unfinished = false;
 	service->has_old_edition = false;
 	return 0;
 }

@@ -9,7 +9,9 @@
 bool upgrade_is_needed(const struct service *service);
 /* Replace program and maps, with the lock held. */
 int upgrade_run(struct service *service);
-/* Complete an upgrade that was interrupted after its new edition was pinned, if so. */
+/* Complete an upgrade that was interrupted after its new edition was pinned; remove what one
+ * left that was interrupted before.
+ */
 int upgrade_finish(struct service *service);
 
 #endif

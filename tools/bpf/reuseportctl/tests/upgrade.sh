@@ -120,36 +120,53 @@ test_upgrade_drain() {
 	all_from A
 }
 
-# 20 upgrades from layout 1 under load: no peer of the old server and no new one sees another
+# answers FILE: how many a load has counted
+answers() { awk '$1 != "failed" && $1 != "moved" { n += $2 } END { print n + 0 }' "$1"; }
+
+# The service has counted so many packets since it was attached.
+until_packets() {
+	tries=3000
+	until [ "$("$ctl" metrics | awk -v s="packets_total{service=\"$s\"" 'index($0, s) { n += $2 }
+		END { print n + 0 }')" -ge "$1" ]; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || broken "fewer than $1 packets"
+		usleep 10000
+	done
+}
+
+# 20 upgrades from layout 1 under load: no peer of the old server and no new one reaches another
 # socket, in PACKETS packets (100,000; 1,000,000 if commands are killed at each system call).
 test_upgrade_packets() {
-	ip=udp
-	packets=${PACKETS:-100000}
-	[ "${STEP:-1}" != 1 ] || packets=${PACKETS:-1000000}
-	each=$((packets / 20 / 2 / 50 + 1)) sum=0
+	ip=udp sum=0
+	[ "${STEP:-1}" = 1 ] || PACKETS=${PACKETS:-100000}
+	each=$((${PACKETS:-1000000} / 20))
 	for _ in $(seq 20); do
 		server A -i
 		a=$pid
 		attach_1 "$a" flow
-		"$helper" load -c $each -f 50 udp 127.0.0.1 "$port" >"$tmp/old" &
+		"$helper" load -c 100000000 -f 50 udp 127.0.0.1 "$port" >"$tmp/old" &
 		old=$!
 		echo $old >>"$tmp/pids"
 		until_flows 50
 		server B -i
 		b=$pid
 		must "$here/layout1" switch "$s" $ip "$port" flow "$b" $(children "$b")
-		begin_load -c $each -f 50
-		until_flows 100
+		begin_load -c 100000000 -f 50
+		until_packets $((each / 3))
 		must "$ctl" upgrade "$s"
+		until_packets $((2 * each / 3))
 		must "$ctl" upgrade "$s" --force
-		end_load
+		until_packets "$each"
+		kill $old
+		finish_load
 		says '^moved 0$'
+		sum=$((sum + $(answers "$tmp/out")))
 		! grep -q '^A' "$tmp/out" || broken 'a new peer reached the old server'
 		wait $old || broken 'the old peers had failures'
 		cp "$tmp/old" "$tmp/out"
 		says '^failed 0$' '^moved 0$'
+		sum=$((sum + $(answers "$tmp/out")))
 		! grep -q '^B' "$tmp/out" || broken 'an old peer reached the new server'
-		sum=$((sum + 100 * each))
 		must "$ctl" detach "$s"
 		kill "$a" "$b"
 		until_sockets 0
