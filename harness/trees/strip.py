@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What to take out of Linux to be rid of its BPF_MAP_TYPE_REUSEPORT_SOCKARRAY.
+"""What to remove from Linux, so that it has no BPF_MAP_TYPE_REUSEPORT_SOCKARRAY.
 
-Each cut has a key and names a file, a pattern and how often it has to match; one
-match too few or too many stops the run and names both. CUTS below are for the
-default base. Where another one differs, harness/base/BASE/cuts.py has a CUTS of
-the same form: it replaces cuts by key, drops one that is None, or adds some.
+Each cut has a key, a file, a pattern and the number of times that it must match. If the
+number differs, the run stops and names file and pattern. CUTS below are for the default
+base. For another one, harness/base/BASE/cuts.py has a CUTS of the same form: it replaces
+cuts by key, drops a cut whose value is None, or adds cuts.
 
-Left in place: the UAPI enum (its numbers are positional), everything under
-tools/, and what other code shares (reuseport_lock, reuseport_id,
-array_map_alloc_check).
+Not removed: the UAPI enum (its numbers are positional), everything under tools/, and what
+other code uses too (reuseport_lock, reuseport_id, array_map_alloc_check).
 """
 import re
 import runpy
@@ -16,7 +15,7 @@ import sys
 
 GONE = ["kernel/bpf/reuseport_array.c"]
 
-# key: (file, matches, what goes, what stays in its place)
+# key: (file, matches, what is removed, what replaces it)
 CUTS = {
     # Build, registration, creation.
     "build": ("kernel/bpf/Makefile", 1,
@@ -26,7 +25,7 @@ CUTS = {
     "create": ("kernel/bpf/syscall.c", 1,
      r"^\tcase BPF_MAP_TYPE_REUSEPORT_SOCKARRAY:\n", ""),
 
-    # The two ways in from the bpf() syscall: update, lookup.
+    # The callers in the bpf() syscall: update, lookup.
     "syscall": ("kernel/bpf/syscall.c", 2,
      r"\} else if \(map->map_type == BPF_MAP_TYPE_REUSEPORT_SOCKARRAY\) \{\n"
      r"(?:\t\t[^\n]*\n)+?\t(?=\} else)", ""),
@@ -47,7 +46,7 @@ CUTS = {
      r"\t\t/\* reuseport_array has only.*?\*/\n\t\terr = is_sockarray [^\n]*\n",
      "\t\terr = -EINVAL;\n"),
 
-    # How a socket left the map, and where it kept its slot.
+    # How a socket leaves the map, and where it keeps its slot.
     "detach-stop": ("net/core/sock_reuseport.c", 1,
      r"\t/\* Notify the bpf side\..*?\*/\n\tbpf_sk_reuseport_detach\(sk\);\n\n", ""),
     "detach-leave": ("net/core/sock_reuseport.c", 1,
@@ -65,7 +64,7 @@ CUTS = {
 
 
 def cuts(base_dir):
-    """The cuts of a base, harness/base/BASE: CUTS with its own changes."""
+    """The cuts of a base: CUTS, with the changes in its folder."""
     own = base_dir / "cuts.py"
     changes = runpy.run_path(str(own))["CUTS"] if own.is_file() else {}
     return [cut for cut in {**CUTS, **changes}.values() if cut]
@@ -88,5 +87,5 @@ def stripped_texts(stock, base_dir):
                      f"adapt the cut in {base_dir.name}/cuts.py (see harness/trees/strip.py).")
     for name in GONE:
         if not (stock / name).is_file():
-            sys.exit(f"strip: {stock / name} is not there; nothing to take out?")
+            sys.exit(f"strip: {stock / name} does not exist; is {stock} a stock kernel tree?")
     return texts

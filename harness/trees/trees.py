@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Lay the four kernel trees under build/, each in TREE/src.
+"""Make the four kernel trees under build/, each in TREE/src.
 
-usage: trees.py           lay stock, fixed, stripped and ours; rewrite only what changed
+usage: trees.py           make stock, fixed, stripped and ours; rewrite only what changed
        trees.py save      write edits made in build/ours/src back as our files
 
-stock     the base tarball, with the patches of harness/base/BASE on it
-fixed     stock with the fixes of harness/series/fixes on it
+stock     the base tarball with the patches of harness/base/BASE
+fixed     stock with the fixes of harness/series/fixes
 stripped  stock without the map type (harness/trees/strip.py)
-ours      stripped with the patch half of this repository on it: files as they
-          are, NAME.patch applied to NAME
+ours      stripped with the patch half of this repository: whole files, and
+          NAME.patch applied to NAME
 
 BASE=6.1 in the environment selects that Linux instead of the default one
 (harness/base/default), and build/6.1 instead of build. Where our files have to
@@ -99,7 +99,7 @@ def lay_stock():
     tested, series = (BASE_DIR / "version").read_text().strip(), BASE
     tarball = Path(os.environ.get("BASE_TARBALL") or debian(f"linux-source-{series}.tar.xz"))
     if not tarball.is_file():
-        die(f"{tarball} is not there; install Debian's linux-source-{series} "
+        die(f"{tarball} does not exist; install Debian's linux-source-{series} "
             f"or name a tarball with BASE_TARBALL=")
     patches = sorted(BASE_DIR.glob("*.patch"))
     digest = hashlib.sha256(b"".join(p.read_bytes() for p in patches)).hexdigest()[:12]
@@ -114,10 +114,10 @@ def lay_stock():
         partial.mkdir(parents=True)
         done = run("tar", "-xf", tarball, "-C", partial, "--strip-components=1")
         if done.returncode:
-            die(f"{tarball} does not unpack: {done.stderr.strip()}")
+            die(f"cannot unpack {tarball}: {done.stderr.strip()}")
         if not version(partial).startswith(series + "."):
-            die(f"{tarball} holds Linux {version(partial)}; this needs a {series}.y "
-                f"(other bases: {', '.join(bases())}, by BASE=)")
+            die(f"{tarball} contains Linux {version(partial)}, not {series}.y "
+                f"(BASE= selects another base: {', '.join(bases())})")
         for patch in patches:
             done = run("patch", "-s", "--no-backup-if-mismatch", "-p1", "-d", partial, "-i", patch)
             if done.returncode:
@@ -125,7 +125,7 @@ def lay_stock():
         partial.rename(STOCK)
         stamp.write_text(base)
     found = version(STOCK)
-    note = "" if found == tested else f" (tested with {tested}; this one should do)"
+    note = "" if found == tested else f" (tested with {tested})"
     say(f"base: Linux {found} from {tarball}{note}")
 
 
@@ -134,7 +134,7 @@ def identifiers(name):
 
 
 def check_identifiers(tree, name):
-    """The tree may name the map type in the places listed, and nowhere else."""
+    """The tree may name the map type only in the places listed."""
     skip = [f"--exclude-dir={d}" for d in ("reuseport_array", "reuseportctl")]
     done = run("grep", "-rIoEi", *skip, IDENTIFIERS, ".", cwd=tree)
     found = sorted({line[2:] for line in done.stdout.splitlines()})
@@ -151,7 +151,7 @@ def check_identifiers(tree, name):
 
 
 def changed_since(name, *parts):
-    """Whether any of parts differs from the last time this was asked under name."""
+    """Whether any of parts has changed since the last call with this name."""
     stamp = BUILD / f"stock/{name}.sum"
     digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
     same = stamp.is_file() and stamp.read_text() == digest
@@ -181,7 +181,7 @@ def lay_fixed():
 
 
 def our_files():
-    """Path in the tree -> what makes it: our file, or a .patch, or both."""
+    """Path in the tree -> its sources: our file, or a .patch, or both."""
     exclude = BASE_DIR / "exclude"
     exclude = exclude.read_text().splitlines() if exclude.is_file() else []
     files = {}
@@ -193,7 +193,7 @@ def our_files():
         name = name.removesuffix(f".{base}")
         if base in ("", BASE) and not any(fnmatch.fnmatch(name, l) for l in exclude):
             files.setdefault(name, {})[base or path.suffix == ".patch"] = path
-    # Of the patches the one for this base; before it the whole file, if it is ours.
+    # The whole file, if it is ours, then the patch, preferably the one for this base.
     return {name: [found[k] for k in (False, BASE if BASE in found else True) if k in found]
             for name, found in files.items()}
 
@@ -238,12 +238,12 @@ def lay_ours(stripped):
             os.link(STRIPPED / name, OURS / name)
         changed += 1
     manifest.write_text("\n".join(sorted(wanted)) + "\n")
-    say(f"ours: {len(ours)} files laid over the stripped tree, {changed} changed")
+    say(f"ours: {len(ours)} files added to the stripped tree, {changed} changed")
     return wanted
 
 
 def save():
-    """The way back, for whoever edited build/ours/src."""
+    """Write edits of build/ours/src back into this repository."""
     laid = our_texts()
     for name, paths in sorted(our_files().items()):
         edited, path = OURS / name, paths[-1]
@@ -264,7 +264,7 @@ def main():
     if sys.argv[1:]:
         sys.exit(__doc__)
     if BASE not in bases():
-        die(f"no base {BASE}; there are: {', '.join(bases())}")
+        die(f"no base {BASE}; the bases are: {', '.join(bases())}")
     lay_stock()
     lay_fixed()
     stripped = lay_stripped()

@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Make the same calls on the stock kernel and on ours, and compare what they say.
+"""Make the same calls on the stock kernel and on ours, and compare the results.
 
 usage: difftest.py [--calls N] [--seed N] [--long] [--stock TREE/CONFIG] [--ours TREE/CONFIG]
        difftest.py [...] --replay FILE    show a file's sequences, with both kernels' answers
 
-A seeded generator makes sequences of 40 calls; harness/suites/difftest/player.c plays thousands
-of them in one guest and says which calls there are. Where the answers differ, a line in
-harness/suites/difftest/known-differences has to match, and the rest of that sequence is not compared: the
-two kernels are in different states from there on. Every other sequence that differs is
-played again and again: if it always differs, the run fails and the sequence is cut down to
-the calls that it takes; if not, it is printed, and too many of these fail the run as well.
-What goes wrong on one kernel only now and then is for the stress tests to find.
+A seeded generator makes sequences of 40 calls; player.c, which lists the calls, plays
+thousands of them in one guest. Where the results differ, a line in known-differences must
+match, and the rest of that sequence is not compared, as the two kernels are in different
+states from there on. Any other sequence that differs is played again several times: if it
+always differs, the run fails and the sequence is reduced to the calls that are needed; if
+not, it is non-deterministic and printed, and too many of these fail the run as well. Rare
+failures on one kernel are for the stress tests to find.
 
 --calls N   compare N calls (100,000; 2 million with --long)
---seed N    other calls, the same for the same N (1)
---long      also fail if a line of harness/suites/difftest/known-differences never matched
+--seed N    the seed of the calls (1)
+--long      also fail if a line of known-differences never matched
 """
 import argparse
 import collections
@@ -34,9 +34,9 @@ ROOT = HERE.parents[2]
 BUILD = ROOT / "build/difftest"
 SOURCES = ROOT / "build/ours/src/tools/include"
 LENGTH, BATCH, SOCKETS, MAPS, SLOTS, PORTS = 40, 2500, 8, 3, 4, 4
-MOST_SHOWN = 3          # failures that are cut down and shown
-REPEATS = 16            # how often a sequence that differs is played again, on each
-UNSTEADY = 1000         # one sequence in so many may differ in some plays only
+MOST_SHOWN = 3          # failures that are reduced and shown
+REPEATS = 16            # how often a sequence that differs is repeated on each kernel
+UNSTEADY = 1000         # one sequence in this many may be non-deterministic
 
 errno.errorcode.update({95: "EOPNOTSUPP", 524: "ENOTSUPP"})
 
@@ -50,15 +50,15 @@ def die(text):
 
 
 class Generator:
-    """One sequence: calls that tend to make sense, and now and then do not."""
+    """One sequence: most calls make sense, some do not."""
 
     def __init__(self, rng):
         self.rng = rng
         self.calls = []
         # One family and address per port: then a port has one group, and no packet
-        # is first looked at by one group's program and then given away by hash.
+        # runs one group's program and is then distributed by another group's hash.
         self.places = [rng.choice(["lo4", "any4", "lo6", "any6"]) for _ in range(PORTS)]
-        # A sockmap's rule needs to see who is in a slot, which not every map tells.
+        # A sockmap's rule needs the sockets of the slots, which not every map returns.
         self.sockmaps = rng.random() < 0.2
         self.migration = rng.random() < 0.3
         self.opened = {}        # socket -> (protocol, port)
@@ -83,12 +83,12 @@ class Generator:
         return self.rng.choice([0, 0, 0, 1, 1, 2, 3])
 
     def port_of(self, protocol):
-        """One where somebody listens, as far as is known."""
+        """A port with a listener, as far as is known."""
         ports = [port for p, port in self.opened.values() if p == protocol]
         return self.rng.choice(ports) if ports and self.rng.random() < 0.9 else self.port()
 
     def slot(self):
-        """One that is taken, as far as is known."""
+        """A slot that is taken, as far as is known."""
         if self.filled and self.rng.random() < 0.6:
             return self.rng.choice(self.filled)
         return self.map(), self.index()
@@ -190,7 +190,7 @@ class Generator:
             self.say("sockmapdel", self.rng.choice([0, 1, 2]))
 
     def drop(self):
-        # A map that a program still uses is out of sight, and not of reach.
+        # A map that a program still uses stays in use after its fd is closed.
         self.say("drop", 2 if self.sockmaps else self.map())
 
     def bind(self):
@@ -272,7 +272,7 @@ Rule = collections.namedtuple("Rule", "name call stock ours facts")
 
 
 def rules():
-    lines = (HERE / "allowed").read_text().splitlines()
+    lines = (HERE / "known-differences").read_text().splitlines()
     words = [line.split() for line in lines if line and not line.startswith("#")]
     return [Rule(*w[:4], set(w[4:])) for w in words]
 
@@ -283,7 +283,7 @@ def readable(answer):
 
 
 class Crash(Exception):
-    """A kernel that did not get to the end: its name, and what the boot script said."""
+    """A kernel that did not finish: its name, and the output of the boot script."""
 
 
 def play(variants, sequences):
@@ -295,7 +295,8 @@ def play(variants, sequences):
         (work / "sequences").write_text("\n".join(lines) + "\n")
         boots = []
         for number, variant in enumerate(variants):
-            command = [ROOT / "harness/guest/boot", "-t", "900", "-f", work, "-o", f"{work}/out{number}",
+            command = [ROOT / "harness/guest/boot", "-t", "900", "-f", work,
+                       "-o", f"{work}/out{number}",
                        variant, "/player", "/sequences", "/out/results"]
             boots.append(subprocess.Popen(command, text=True, stdout=subprocess.PIPE,
                                           stderr=subprocess.STDOUT))
@@ -310,14 +311,14 @@ def play(variants, sequences):
                             for part in text.split("sequence")[1:]])
             expected = [len(s) for s in sequences]
             if [len(a) for a in answers[-1]] != expected:
-                die(f"{variant} answered other calls than it was asked")
+                die(f"{variant} returned results of other calls")
         if crash:
             raise crash
         return answers
 
 
 def play_or_narrow(variants, sequences):
-    """Like play(); of a batch at which a kernel crashes, find the part that it takes."""
+    """Like play(); if a kernel crashes in a batch, find the part that is needed."""
     try:
         return play(variants, sequences)
     except Crash as crash:
@@ -334,7 +335,7 @@ def play_or_narrow(variants, sequences):
                 break
     kept = BUILD / "crash"
     kept.write_text("".join("\n".join(["sequence", *s]) + "\n" for s in sequences))
-    die(f"{output}\ndiffer: {variant} does not get to the end of {len(sequences)} sequences; "
+    die(f"{output}\ndifftest: {variant} does not finish {len(sequences)} sequences; "
         f"again: harness/suites/difftest/difftest.py --replay {kept.relative_to(ROOT)}")
 
 
@@ -362,7 +363,7 @@ def fails(sequence, stock, ours):
 
 
 def cut_down(variants, sequence):
-    """The fewest calls that still differ: drop ever smaller parts, all tries in one boot."""
+    """The fewest calls that still differ: drop smaller and smaller parts, tried in one boot."""
     part = len(sequence) // 2
     while part:
         tries = [sequence[:i] + sequence[i + part:] for i in range(0, len(sequence), part)]
@@ -393,12 +394,12 @@ def build_player():
     done = subprocess.run(["gcc", "-static", "-O2", "-Wall", "-Werror", f"-I{SOURCES}",
                            f"-I{SOURCES}/uapi", "-o", new, HERE / "player.c"])
     if done.returncode:
-        die("building the player failed; the trees have to be there: make trees")
+        die("building the player failed; it needs the trees: make trees")
     new.replace(BUILD / "player")
 
 
 def steady_ones(variants, suspects):
-    """Those that differ whichever two of many plays are compared. The others are told of."""
+    """The sequences that differ in any two of many plays. The others are printed."""
     plays = play_or_narrow(variants, [s for s, _, _ in suspects for _ in range(REPEATS)])
     steady = []
     for number, (sequence, *answers) in enumerate(suspects):
@@ -408,7 +409,7 @@ def steady_ones(variants, suspects):
         else:
             at = first_difference(*answers)
             said = " and ".join(f"{a[at]} on {v}" for a, v in zip(answers, variants))
-            say(f"difftest: unsteady: {sequence[at]}: {said}, but not each time")
+            say(f"difftest: non-deterministic: {sequence[at]}: {said}, but not each time")
     return steady
 
 
@@ -461,15 +462,15 @@ def compare(options, variants):
 
     failed = differing
     for name, count in matched.items():
-        print(f"allowed: {name}: {count} times")
+        print(f"known difference: {name}: {count} times")
         if options.long and not count:
-            say(f"difftest: FAILED: the rule {name} never matched: is it still true?")
+            say(f"difftest: FAILED: the rule {name} never matched; remove it if it is outdated")
             failed += 1
     if unsteady * UNSTEADY > max(sequences, UNSTEADY):
-        say(f"difftest: FAILED: {unsteady} of {sequences} sequences differ now and then")
+        say(f"difftest: FAILED: {unsteady} of {sequences} sequences are non-deterministic")
         failed += 1
     print(f"{compared} calls in {sequences} sequences compared, {len(kinds)} kinds of answers "
-          f"(build/difftest/answers), {unsteady} sequences left out as unsteady, "
+          f"(build/difftest/answers), {unsteady} non-deterministic sequences excluded, "
           f"{time.monotonic() - start:.0f} s")
     print(f"{sequences - unsteady - differing} passed, {failed} failed")
     return failed != 0

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Break our kernel code in one place at a time, and see who notices.
+"""Break our kernel code in one place at a time, and check that a test fails.
 
-usage: harness/suites/mutants/run-mutants.py [MUTANT...]        (all of harness/suites/mutants/mutants.list)
+usage: run-mutants.py [MUTANT...]       (all of harness/suites/mutants/mutants.list)
 
-Mutants are built in build/mutant, from a copy of the objects of build/ours. A mount
-namespace puts that copy in the place of build/ours, so that nothing is compiled but
-what the mutant touches. Before the first mutant the suites must pass without one.
+Mutants are built in build/mutant, from a copy of the objects of build/ours. In a mount
+namespace that copy replaces build/ours, so that only what a mutant changes is compiled.
+Before the first mutant, the suites must pass without one.
 """
 import os
 import re
@@ -18,10 +18,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 OURS, MUTANT, LOG = ROOT / "build/ours", ROOT / "build/mutant", ROOT / "build/log"
-# The kernel that a suite runs on, if it is not UML.
+# The kernel of each suite, if it is not UML.
 KERNEL = "um"
 KERNELS = {"lockdep": "debug", "kcsan": "kcsan", "upstream": "upstream", "contend": "debug"}
-# Who clamps an index, in which object.
+# The functions that clamp an index, and their objects.
 CLAMPED = [("net/core/filter.o", "sk_select_reuseport"),
            ("kernel/bpf/reuseport_array.o", "bpf_fd_reuseport_array_lookup_elem"),
            ("kernel/bpf/reuseport_array.o", "reuseport_array_lookup_b")]
@@ -49,7 +49,7 @@ class Mutant:
             new = "".join(l[1:] + "\n" for l in hunk if l[0] in " +")
             if text.count(old) != 1:
                 die(f"{self.name}: {text.count(old)} places in {self.file} have\n{old}"
-                    "mend harness/suites/mutants/mutants.list")
+                    "correct harness/suites/mutants/mutants.list")
             text = text.replace(old, new)
         return text
 
@@ -70,7 +70,7 @@ def read_list():
         elif line and line[0] in " -+":
             mutants[-1].hunks[-1].append(line)
         elif line and line[0] != "#":
-            die(f"harness/suites/mutants/mutants.list: what is {line!r}?")
+            die(f"harness/suites/mutants/mutants.list: cannot parse {line!r}")
     return mutants
 
 
@@ -83,12 +83,12 @@ def replace(path, text):
 
 
 def kernels(suites):
-    """Which kernels do these suites need?"""
+    """The kernels that these suites need."""
     return sorted({KERNELS.get(s, KERNEL) for s in suites if s != "object"})
 
 
 def lay(parts):
-    """Bring build/mutant up to build/ours."""
+    """Update build/mutant from build/ours."""
     for part in parts:
         if not (OURS / part).is_dir():
             die(f"no build/ours/{part}; run: make " +
@@ -114,7 +114,7 @@ def boot(kernel, limit, name, *command):
 
 
 def splat(done, log):
-    """What the kernel said against what ran, in short."""
+    """The kernel's report on what ran, in short."""
     if not done.returncode:
         return ""
     what = re.findall(r"WARNING: .*|BUG: .*|Kernel panic.*", log.read_text(errors="replace"))
@@ -122,7 +122,7 @@ def splat(done, log):
 
 
 def red(done, _):
-    """Which tests of a program failed, or what else went wrong."""
+    """The tests of a program that failed, or another error."""
     tests = re.findall(r"^not ok \d+ (\S+)", done.stdout, re.M)
     if not done.returncode:
         return ""
@@ -130,7 +130,7 @@ def red(done, _):
 
 
 def kunit():
-    """The tests run while the kernel boots. Return what went wrong, or nothing."""
+    """The tests run while the kernel boots. Return the failures, or nothing."""
     done, log = boot(KERNEL, 120, "true", "-a", "kunit.enable=1", "ours/" + KERNEL, "true")
     text = log.read_text(errors="replace") if log.is_file() else ""
     tests = re.findall(r"\] {5}not ok \d+ (\S+)", text)
@@ -142,19 +142,19 @@ def kunit():
 
 
 def lockdep():
-    """Maps are freed empty in the one program, with sockets in them in the other."""
+    """One program frees empty maps, the other maps with sockets in them."""
     return splat(*boot("debug", 900, "sh", "ours/debug", "sh", "-c",
                        "/tests/update && /tests/lifetime && /tests/batch -t go_on"))
 
 
 def kcsan():
-    """Threads on two CPUs, watched for data races. KCSAN samples: it gets three tries."""
+    """Threads on two CPUs, checked for data races. KCSAN samples, so it runs three times."""
     return next((what for _ in range(3) if (what := splat(
         *boot("kcsan", 600, "contend", "ours/kcsan", "/tests/contend")))), "")
 
 
 def contend():
-    """The same threads, and what they see of each other."""
+    """The same threads, and what they observe of each other."""
     return red(*boot("debug", 600, "contend", "ours/debug", "/tests/contend"))
 
 
@@ -169,7 +169,7 @@ def difftest():
 
 
 def upstream():
-    """What the kernel's own test of the map says, beside stock."""
+    """The result of the kernel's own test of the map, compared with stock."""
     done = run("harness/suites/upstream/compare-upstream", "ours", "select_reuseport", cwd=ROOT)
     tests = re.findall(r"FAILED: (.*): ok on stock", done.stderr)
     if not done.returncode:
@@ -182,7 +182,7 @@ def selftest(program):
 
 
 def obj():
-    """Do those who look up bend an index that is too large to 0, without a branch?
+    """Check that lookups clamp an index that is too large to 0, without a branch.
 
     array_index_nospec() is cmp, sbb, and on x86-64.
     """
@@ -200,7 +200,7 @@ def obj():
         code = run("objdump", "-d", "--no-show-raw-insn", out).stdout
         bodies = re.findall(rf"<\w*{function}\S*>:\n(.*?)\n\n", code + "\n\n", re.S)
         if not bodies:
-            die(f"{function}() is not to be found in {name}")
+            die(f"{function}() is not in {name}")
         if not any(re.search(r"\bcmp\b.*\n(.*\n){0,3}.*\bsbb\b.*\n(.*\n){0,3}.*\band\b", body)
                    for body in bodies):
             return f"{function}() has no cmp, sbb, and"
@@ -214,7 +214,7 @@ def judge(suite):
 
 
 def build(suites):
-    """Build the kernels that suites run on. Return what went wrong, or nothing."""
+    """Build the kernels that suites run on. Return the error, or nothing."""
     for kernel in kernels(suites):
         done = run("harness/kernel/build", f"ours/{kernel}", cwd=ROOT)
         if done.returncode:
@@ -245,7 +245,7 @@ def main():
     originals = {m.file: (src / m.file).read_text() for m in read_list()}
     broken = {m.name: m.apply(originals[m.file]) for m in mutants}
     start = time.time()
-    say(f"mutants: {len(mutants)}; first, do all suites pass without one?")
+    say(f"mutants: {len(mutants)}; first all suites run without a mutant")
     try:
         failed = build(suites) or "; ".join(f"{s}: {w}" for s in sorted(suites) if (w := judge(s)))
         if failed:
@@ -261,7 +261,7 @@ def main():
 
 
 def try_one(mutant, path, broken, original):
-    """Whether the mutant is noticed by whom the list says, or argued to be none."""
+    """Whether the tests named in the list fail, or the mutant is argued to be equivalent."""
     started = time.time()
     if mutant.by[0] == "model":
         done = run("harness/suites/model/check-model", *mutant.by[1:], cwd=ROOT)
@@ -281,7 +281,7 @@ def try_one(mutant, path, broken, original):
         replace(path, original)
         if argued:
             good = not noticed
-            say(f"mutants: {'survives, as argued: ' if good else 'FAILED: noticed after all: '}"
+            say(f"mutants: {'equivalent, as argued: ' if good else 'FAILED: not equivalent: '}"
                 f"{mutant.name} {' '.join(noticed or mutant.by[1:])}")
             return good
         if len(noticed) < len(found):
