@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "args.h"
+#include "flow_table.h"
 #include "server.h"
 #include "service.h"
 
@@ -48,12 +49,28 @@ struct plan {
 	bool force;
 	struct endpoint endpoint;
 	struct service_config config;
-	__u32 flows;
+	struct flow_config flows;
 	struct process server;
 	struct held_socket *sockets;
 	int count;
 	bool replaces_stale;
 };
+
+static int read_flow_args(const struct arguments *args, struct plan *plan)
+{
+	__u32 peers = args_number(args, "--flows", 262144);
+	__u64 timeout = args_number(args, "--flow-timeout", FLOW_TIMEOUT_MS);
+
+	if (plan->config.steering.mode != UDP_FLOW) {
+		if (args_number(args, "--flows", 0) || args_number(args, "--flow-timeout", 0))
+			return fail("--flows and --flow-timeout are for --udp flow: no other mode "
+				    "keeps flows");
+		peers = 1;
+	}
+	if (timeout < 1000 || timeout > MAX_FLOW_TIMEOUT_MS)
+		return fail("--flow-timeout takes 1s to 24h");
+	return flow_table_configure(&plan->flows, peers, timeout);
+}
 
 static int read_args(const struct arguments *args, struct plan *plan)
 {
@@ -65,7 +82,6 @@ static int read_args(const struct arguments *args, struct plan *plan)
 	plan->name = args->words[0];
 	plan->pid = args_number(args, "--pid", 0);
 	plan->force = args_flag(args, "--force");
-	plan->flows = args_number(args, "--flows", 262144);
 	steering->slots = args_number(args, "--slots", 0);
 	if (args->nr_words < 3)
 		return fail("attach takes a name, tcp or udp, ADDR:PORT and --pid PID: see "
@@ -75,11 +91,13 @@ static int read_args(const struct arguments *args, struct plan *plan)
 		return -1;
 	if (!plan->pid)
 		return fail("--pid PID is required: the server's main process");
-	if (plan->endpoint.protocol == IPPROTO_UDP)
-		return parse_udp(udp ? udp : "flow", steering);
-	if (udp)
+	if (plan->endpoint.protocol == IPPROTO_UDP) {
+		if (parse_udp(udp ? udp : "flow", steering))
+			return -1;
+	} else if (udp) {
 		return fail("--udp %s is for UDP: a TCP connection never changes its socket", udp);
-	return 0;
+	}
+	return read_flow_args(args, plan);
 }
 
 static int find_server(struct plan *plan)
@@ -112,8 +130,6 @@ static int describe_group(struct plan *plan)
 	config->netns = proc_netns("self");
 	if (!config->steering.slots)
 		config->steering.slots = default_slots(plan->count);
-	if (config->steering.mode != UDP_FLOW)
-		plan->flows = 1;
 	if (plan->count <= (int)config->steering.slots)
 		return 0;
 	return fail("process %d has %d sockets, but a generation would have %u slots: %s",
@@ -140,7 +156,7 @@ static int carry_out(const struct plan *plan)
 	struct service service;
 	__u32 number;
 
-	if (service_create(&service, plan->name, &plan->config, plan->flows))
+	if (service_create(&service, plan->name, &plan->config, &plan->flows))
 		return -1;
 	if (generation_fill(&service, plan->sockets, plan->count, &plan->server, &number) ||
 	    generation_switch(&service, number) || service_publish(&service)) {

@@ -3,7 +3,10 @@
 #include "args.h"
 #include "view.h"
 
-enum { CURRENT, SOCKETS, QUEUE, DROPS, PACKETS, NEW_FLOWS };
+enum {
+	CURRENT, SOCKETS, QUEUE, DROPS, PACKETS, NEW_FLOWS,
+	FLOW_ENTRIES, FLOW_ENTRIES_USED, FLOWS_EVICTED, FLOWS_REFUSED,
+};
 static const struct metric {
 	const char *name, *type, *help;
 } metrics[] = {
@@ -18,6 +21,14 @@ static const struct metric {
 		      "Packets steered to a slot; TCP: SYNs." },
 	[NEW_FLOWS] = { "reuseport_new_flows_total", "counter",
 			"Connections or flows that began at a slot." },
+	[FLOW_ENTRIES] = { "reuseport_flow_entries", "gauge",
+			   "Entries of the table of UDP peers." },
+	[FLOW_ENTRIES_USED] = { "reuseport_flow_entries_used", "gauge",
+				"Entries that have been used, also by flows that have ended." },
+	[FLOWS_EVICTED] = { "reuseport_flows_evicted_total", "counter",
+			    "Peers with one datagram that made room for another one." },
+	[FLOWS_REFUSED] = { "reuseport_flows_refused_total", "counter",
+			    "New peers that were not recorded: the table was full." },
 };
 
 static void print_slot(const struct view *view, __u32 number, const struct slot_view *slot,
@@ -47,11 +58,29 @@ static void print_slot(const struct view *view, __u32 number, const struct slot_
 	       view->name, number, slot->number, value);
 }
 
+static void print_flow_table(const struct view *view, unsigned int which)
+{
+	const __u64 values[] = {
+		(__u64)view->service.flow_config.buckets * FLOW_WAYS,
+		view->flow_stats[FLOW_ADDED],
+		view->flow_stats[FLOW_EVICTED],
+		view->flow_stats[FLOW_REFUSED],
+	};
+
+	if (view_has_flows(view))
+		printf("%s{service=\"%s\"} %llu\n", metrics[which].name, view->name,
+		       values[which - FLOW_ENTRIES]);
+}
+
 static void print_view(const struct view *view, unsigned int which)
 {
 	const struct generation_view *generation;
 	int g, i;
 
+	if (which >= FLOW_ENTRIES) {
+		print_flow_table(view, which);
+		return;
+	}
 	if (which == CURRENT)
 		printf("%s{service=\"%s\"} %u\n", metrics[which].name, view->name,
 		       view->service.now.current);

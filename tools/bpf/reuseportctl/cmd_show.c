@@ -20,6 +20,17 @@ static bool is_current(const struct view *view, const struct generation_view *ge
 	return generation->info.number == view->service.now.current;
 }
 
+/* Entries that have been used, of those there are; flows that have ended may be in them. */
+static __u64 used_flow_entries(const struct view *view)
+{
+	return view->flow_stats[FLOW_ADDED];
+}
+
+static __u64 flow_entries(const struct view *view)
+{
+	return (__u64)view->service.flow_config.buckets * FLOW_WAYS;
+}
+
 /* -- JSON --------------------------------------------------------------------------- */
 
 static void print_slot_json(const struct slot_view *slot)
@@ -82,6 +93,15 @@ static void print_service_json(const struct view *view)
 	if (programs[view->program])
 		jsonw_string_field(json, "program", programs[view->program]);
 	jsonw_uint_field(json, "current", view->service.now.current);
+	if (view_has_flows(view)) {
+		jsonw_name(json, "flow_table");
+		jsonw_start_object(json);
+		jsonw_uint_field(json, "entries", flow_entries(view));
+		jsonw_uint_field(json, "used", used_flow_entries(view));
+		jsonw_uint_field(json, "evicted", view->flow_stats[FLOW_EVICTED]);
+		jsonw_uint_field(json, "refused", view->flow_stats[FLOW_REFUSED]);
+		jsonw_end_object(json);
+	}
 	jsonw_name(json, "generations");
 	jsonw_start_array(json);
 	for (i = 0; i < view->nr_generations; i++)
@@ -123,6 +143,16 @@ static void print_generation(const struct view *view, const struct generation_vi
 		       "queue", "drops", "packets", "new flows");
 	for (i = 0; i < generation->nr_slots; i++)
 		print_slot(&generation->slots[i]);
+}
+
+static void print_flow_table(const struct view *view)
+{
+	printf("  flows: %llu of %llu entries used", used_flow_entries(view), flow_entries(view));
+	if (view->flow_stats[FLOW_EVICTED])
+		printf(", %llu peers with one datagram evicted", view->flow_stats[FLOW_EVICTED]);
+	if (view->flow_stats[FLOW_REFUSED])
+		printf(", %llu not recorded: the table was full", view->flow_stats[FLOW_REFUSED]);
+	putchar('\n');
 }
 
 /* What keeps the service from working, and what to do about it. */
@@ -167,6 +197,8 @@ static void print_service(const struct view *view)
 	       view->is_here ? "" : "  (in another network namespace)");
 	for (i = 0; i < view->nr_generations; i++)
 		print_generation(view, &view->generations[i]);
+	if (view_has_flows(view))
+		print_flow_table(view);
 	print_notes(view);
 }
 

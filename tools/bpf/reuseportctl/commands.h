@@ -41,6 +41,8 @@ static const struct command commands[] = {
 			  "flow, none or id:OFFSET:LEN (default: flow)" },
 			{ "--flows", 0, NUMBER, "NUMBER", 1 << 26, NULL,
 			  "size of the table of UDP peers (default: 262144)" },
+			{ "--flow-timeout", 0, DURATION, "T", 0, TIMES,
+			  "time without datagrams that ends a flow (default: 2m)" },
 			{ "--slots", 0, NUMBER, "NUMBER", MAX_SLOTS, NULL,
 			  "sockets a generation may have (default: 64 or more)" },
 			{ "--force", 0, FLAG, NULL, 0, NULL,

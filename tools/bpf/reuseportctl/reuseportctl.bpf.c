@@ -69,13 +69,6 @@ struct {
 } counters SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1);
-	__type(key, struct peer);
-	__type(value, struct flow);
-} flows SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
@@ -88,6 +81,8 @@ struct {
 	__type(key, __u32);
 	__type(value, struct layout);
 } layout SEC(".maps");
+
+#include "flow_table.bpf.h"
 
 static __always_inline bool is_gone(long err)
 {
@@ -243,11 +238,11 @@ static __always_inline bool read_peer(struct sk_reuseport_md *ctx, struct peer *
 
 static __always_inline int steer_packet(struct sk_reuseport_md *ctx)
 {
-	struct flow *flow, fresh = { .packets = 1 };
-	bool has_peer = false, is_known = false;
+	struct flow_bucket *bucket = NULL;
+	bool is_known = false;
 	struct peer peer = {};
 	struct state *now;
-	__u32 number, slot;
+	__u32 number, slot, tick;
 	__u64 time;
 	__u32 zero = 0;
 
@@ -255,17 +250,14 @@ static __always_inline int steer_packet(struct sk_reuseport_md *ctx)
 	if (!now)
 		return SK_PASS;
 	time = bpf_ktime_get_ns();
+	tick = time >> FLOW_TICK_SHIFT;
 
 	if (steering.mode == UDP_FLOW) {
-		has_peer = read_peer(ctx, &peer);
-		flow = has_peer ? bpf_map_lookup_elem(&flows, &peer) : NULL;
-		if (flow && select_slot(ctx, flow->generation, flow->slot)) {
-			number = flow->generation;
-			slot = flow->slot;
-			flow->packets++;
-			flow->seen = time;
-			is_known = true;
-		}
+		if (read_peer(ctx, &peer))
+			bucket = flow_bucket(&peer);
+		is_known = bucket &&
+			   flow_find(bucket, &peer, now->current, tick, &number, &slot) &&
+			   select_slot(ctx, number, slot);
 	} else if (steering.mode == UDP_ID) {
 		is_known = read_id(ctx, now, &number, &slot) && select_slot(ctx, number, slot);
 	}
@@ -274,12 +266,8 @@ static __always_inline int steer_packet(struct sk_reuseport_md *ctx)
 		number = select_generation(ctx, now, &slot);
 		if (!number)
 			return SK_PASS;
-		if (has_peer) {
-			fresh.generation = number;
-			fresh.slot = slot;
-			fresh.seen = time;
-			bpf_map_update_elem(&flows, &peer, &fresh, BPF_ANY);
-		}
+		if (bucket)
+			flow_count(flow_record(bucket, &peer, now->current, tick, number, slot));
 	}
 	count(number, slot, !is_known, time);
 	return SK_PASS;

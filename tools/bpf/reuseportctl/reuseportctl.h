@@ -7,7 +7,9 @@
  * generations		ARRAY_OF_MAPS: the sockets of each generation
  * generation_info	what else there is to know of each generation
  * counters		per CPU: packets and flows of each slot
- * flows		LRU hash: UDP peers, and the slot that serves each
+ * flows		buckets of UDP peers, and the slot that serves each
+ * flow_config		the size and the timeouts of flows, and the key of its hash
+ * flow_stats		per CPU: what became of new peers
  *
  * Generation N has index N % MAX_GENERATIONS in generations and generation_info, and the
  * index times the slots per generation plus the slot in counters.
@@ -21,7 +23,9 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-/* 1: reuseportctl 1.0, which had no map layout, and generation_info was named about */
+/* 1: reuseportctl 1.0, which had no map layout; generation_info was named about, and flows was
+ *    an LRU hash of struct flow_1
+ */
 #define LAYOUT_VERSION	2
 
 #define MAX_GENERATIONS	8	/* that may have sockets at the same time */
@@ -68,11 +72,65 @@ struct peer {
 	__u16 zero;
 };
 
+#define FLOW_WAYS		8	/* entries of a bucket; a power of two */
+#define FLOW_TICK_SHIFT		26	/* a tick is 2^26 ns, 67 ms; 32 bits of them are 9 years */
+
 struct flow {
+	__be32 address[4];	/* of the peer, as in struct peer */
+	__be16 port;
+	__u16 slot;
+	__u32 generation;	/* 0: the entry is free */
+	__u32 seen;		/* CLOCK_MONOTONIC of the last datagram, ticks */
+	__u32 packets;
+};
+
+struct flow_bucket {
+	struct bpf_spin_lock lock;
+	__u32 zero;
+	struct flow flows[FLOW_WAYS];
+};
+
+struct flow_config {
+	__u32 buckets;
+	__u32 timeout;		/* ticks without a datagram after which a flow has ended */
+	__u32 drain_timeout;	/* the same for generations that are not the current one */
+	__u32 zero;
+	__u64 key[6];
+};
+
+/* What became of a new peer, best last. */
+enum flow_outcome {
+	FLOW_REFUSED,		/* not recorded: all entries of its bucket have two datagrams */
+	FLOW_EVICTED,		/* in place of a peer with one datagram */
+	FLOW_EXPIRED,		/* in place of a flow that had ended */
+	FLOW_ADDED,		/* in a free entry */
+	FLOW_REPLACED,		/* known, but its slot has lost its socket, or its flow ended */
+	FLOW_OUTCOMES
+};
+
+/* Multilinear hashing with random factors: however a set of peers was chosen, by someone who
+ * knows neither the factors nor what they give, two of them share a bucket by chance only.
+ * Volatile, as the compiler does not know what the tool writes into constants of the program.
+ */
+static inline __attribute__((always_inline)) __u32
+flow_bucket_index(const volatile struct flow_config *config, const struct peer *peer)
+{
+	__u64 hash = config->key[0];
+
+	hash += config->key[1] * peer->address[0];
+	hash += config->key[2] * peer->address[1];
+	hash += config->key[3] * peer->address[2];
+	hash += config->key[4] * peer->address[3];
+	hash += config->key[5] * peer->port;
+	return ((hash >> 32) * config->buckets) >> 32;
+}
+
+/* Layout 1 */
+struct flow_1 {
 	__u32 generation;
 	__u32 slot;
 	__u64 packets;
-	__u64 seen;
+	__u64 seen;		/* ns */
 };
 
 enum udp_mode {

@@ -174,7 +174,7 @@ static int clean_up_name(const char *name)
 }
 
 int service_create(struct service *service, const char *name, const struct service_config *config,
-		   __u32 flows)
+		   const struct flow_config *flow_config)
 {
 	char unfinished[NAME_LEN + 8];
 
@@ -183,8 +183,9 @@ int service_create(struct service *service, const char *name, const struct servi
 	snprintf(unfinished, sizeof(unfinished), "%s" UNFINISHED, name);
 	service_init(service, unfinished);
 	service->config = *config;
+	service->flow_config = *flow_config;
 	service->iterator = group_load_iterator(config->protocol);
-	if (!steering_load(service, flows, NULL) && !store_make(unfinished) &&
+	if (!steering_load(service, NULL) && !store_make(unfinished) &&
 	    !store_pin_edition(service)) {
 		service_close(service);
 		if (!service_open_pins(service))

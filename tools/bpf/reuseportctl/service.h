@@ -19,7 +19,7 @@ int service_check_new(const char *name, const struct service_config *config,
  * maps: they have a name that nobody looks for, and the program is not attached yet.
  */
 int service_create(struct service *service, const char *name,
-		   const struct service_config *config, __u32 flows);
+		   const struct service_config *config, const struct flow_config *flow_config);
 /* With a generation that is the current one, give it its name. */
 int service_publish(struct service *service);
 /* Undo all since service_create(): detach the program if we have attached it. */

@@ -50,6 +50,8 @@ static int keep(struct service *service, const struct reuseportctl_bpf *skel,
 		{ &service->state, bpf_map__fd(skel->maps.state) },
 		{ &service->counters, bpf_map__fd(skel->maps.counters) },
 		{ &service->flows, bpf_map__fd(skel->maps.flows) },
+		{ &service->flow_config_map, bpf_map__fd(skel->maps.flow_config) },
+		{ &service->flow_stats, bpf_map__fd(skel->maps.flow_stats) },
 	};
 	unsigned int i;
 
@@ -68,13 +70,30 @@ static int describe(struct service *service)
 
 	service->layout = layout;
 	if (!bpf_map_update_elem(service->layout_map, &zero, &layout, BPF_ANY) &&
-	    !bpf_map_update_elem(service->config_map, &zero, &service->config, BPF_ANY))
+	    !bpf_map_update_elem(service->config_map, &zero, &service->config, BPF_ANY) &&
+	    !bpf_map_update_elem(service->flow_config_map, &zero, &service->flow_config, BPF_ANY))
 		return 0;
 	return fail("cannot write the configuration of service %s (%s)", service->name,
 		    strerror(errno));
 }
 
-int steering_load(struct service *service, __u32 flows, const struct service *old)
+static int size_maps(const struct service *service, struct reuseportctl_bpf *skel,
+		     const struct service *old)
+{
+	int err;
+
+	err = old ? bpf_map__reuse_fd(skel->maps.counters, old->counters) :
+		    bpf_map__set_max_entries(skel->maps.counters, MAX_GENERATIONS *
+					     service->config.steering.slots);
+	if (err)
+		return err;
+	if (old && old->layout.version == LAYOUT_VERSION)
+		return bpf_map__reuse_fd(skel->maps.flows, old->flows) ||
+		       bpf_map__reuse_fd(skel->maps.flow_stats, old->flow_stats);
+	return bpf_map__set_max_entries(skel->maps.flows, service->flow_config.buckets);
+}
+
+int steering_load(struct service *service, const struct service *old)
 {
 	bool migrate = service->config.protocol == IPPROTO_TCP && steering_can_migrate();
 	struct reuseportctl_bpf *skel;
@@ -88,14 +107,8 @@ int steering_load(struct service *service, __u32 flows, const struct service *ol
 	bpf_program__set_autoload(skel->progs.steer, !migrate);
 	bpf_program__set_autoload(skel->progs.steer_migrate, migrate);
 	*(struct steering *)&skel->rodata->steering = service->config.steering;
-	if (old) {
-		err = bpf_map__reuse_fd(skel->maps.counters, old->counters) ||
-		      bpf_map__reuse_fd(skel->maps.flows, old->flows);
-	} else {
-		err = bpf_map__set_max_entries(skel->maps.counters, MAX_GENERATIONS *
-					       service->config.steering.slots) ||
-		      bpf_map__set_max_entries(skel->maps.flows, flows);
-	}
+	*(struct flow_config *)&skel->rodata->flow_table = service->flow_config;
+	err = size_maps(service, skel, old);
 	if (err || reuseportctl_bpf__load(skel))
 		err = fail("cannot load the program (%s): Linux 5.10 or later with "
 			   "CONFIG_BPF_SYSCALL is required; reuseportctl probe prints what is "

@@ -6,10 +6,10 @@
 #include "store.h"
 
 /* Load the program for @service->config and open it and its maps in @service. The layout and
- * the configuration are written; all other maps are empty. The table of flows gets @flows
- * entries. With @old it shares flows and counters with that service instead.
+ * the configuration are written, @service->flow_config too; all other maps are empty. With
+ * @old it shares counters with that service, and flows if that has them in our layout.
  */
-int steering_load(struct service *service, __u32 flows, const struct service *old);
+int steering_load(struct service *service, const struct service *old);
 /* Can the kernel ask the program where to move connections that wait at a closed listener? */
 bool steering_can_migrate(void);
 

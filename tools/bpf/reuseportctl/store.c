@@ -52,7 +52,9 @@ static const struct pin {
 	    sizeof(struct generation)),
 	PIN("state", "state", state, BPF_MAP_TYPE_ARRAY, sizeof(struct state)),
 	PIN("counters", "counters", counters, BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(struct counter)),
-	PIN("flows", "flows", flows, BPF_MAP_TYPE_LRU_HASH, sizeof(struct flow)),
+	PIN("flows", "flows", flows, BPF_MAP_TYPE_ARRAY, sizeof(struct flow_bucket)),
+	PIN("flow_config", NULL, flow_config_map, BPF_MAP_TYPE_ARRAY, sizeof(struct flow_config)),
+	PIN("flow_stats", NULL, flow_stats, BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(__u64)),
 #undef PIN
 };
 
@@ -332,14 +334,17 @@ static const char *pin_path(const char *name, __u32 edition, const struct pin *p
 	return path;
 }
 
-static bool is_map(int fd, const struct pin *pin)
+static bool is_map(int fd, __u32 edition, const struct pin *pin)
 {
 	struct bpf_map_info info = {};
 	__u32 len = sizeof(info);
 
-	return !bpf_obj_get_info_by_fd(fd, &info, &len) && info.type == pin->type &&
-	       info.key_size == (pin->type == BPF_MAP_TYPE_LRU_HASH ? sizeof(struct peer) :
-								      sizeof(__u32)) &&
+	if (bpf_obj_get_info_by_fd(fd, &info, &len))
+		return false;
+	if (!edition && !strcmp(pin->name, "flows"))
+		return info.type == BPF_MAP_TYPE_LRU_HASH && info.key_size == sizeof(struct peer) &&
+		       info.value_size == sizeof(struct flow_1);
+	return info.type == pin->type && info.key_size == sizeof(__u32) &&
 	       info.value_size == pin->value_size;
 }
 
@@ -369,7 +374,7 @@ static int open_pin(const char *name, __u32 edition, const struct pin *pin)
 	fd = bpf_obj_get(pin_path(name, edition, pin, path));
 	if (fd < 0)
 		return -errno;
-	if (pin->type ? is_map(fd, pin) : is_program(fd) || is_iterator(fd))
+	if (pin->type ? is_map(fd, edition, pin) : is_program(fd) || is_iterator(fd))
 		return fd;
 	close(fd);
 	return -EINVAL;
@@ -517,7 +522,9 @@ int service_open_pins(struct service *service)
 		service->old_program = open_pin(service->name, editions.older, &pins[i]);
 	}
 	if (bpf_map_lookup_elem(service->config_map, &zero, &service->config) ||
-	    bpf_map_lookup_elem(service->state, &zero, &service->now))
+	    bpf_map_lookup_elem(service->state, &zero, &service->now) ||
+	    (service->edition &&
+	     bpf_map_lookup_elem(service->flow_config_map, &zero, &service->flow_config)))
 		return -errno;
 	service->endpoint = (struct endpoint){
 		.protocol = service->config.protocol,

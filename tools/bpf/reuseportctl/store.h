@@ -17,12 +17,14 @@ struct service {
 	int dir;
 	__u32 edition;
 	struct layout layout;
-	int program, generations, generation_info, state, counters, flows, config_map, layout_map;
+	int program, generations, generation_info, state, counters, config_map, layout_map;
+	int flows, flow_config_map, flow_stats;
 	bool has_unfinished;	/* an upgrade was interrupted before its edition was complete */
 	bool has_old_edition;	/* or after that */
 	int iterator;		/* that lists groups, see group.c; or -1 */
 	int old_program;	/* of that edition: it may be on the group still; or -1 */
 	struct service_config config;
+	struct flow_config flow_config;
 	struct endpoint endpoint;
 	struct state now;
 	bool attached;		/* this process has attached the program to the group */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "flow_table.h"
 #include "view.h"
 
 /* -- The maps of a service ----------------------------------------------------------- */
@@ -38,6 +39,12 @@ static int view_generation(struct view *view, __u32 number)
 	return 0;
 }
 
+bool view_has_flows(const struct view *view)
+{
+	return view->service.config.steering.mode == UDP_FLOW &&
+	       view->service.layout.version == LAYOUT_VERSION;
+}
+
 static int view_service(struct view *view)
 {
 	const __u32 *numbers = view->service.now.generations;
@@ -46,6 +53,8 @@ static int view_service(struct view *view)
 	if (service_open(&view->service, view->name))
 		return -1;
 	view->is_here = proc_netns("self") == view->service.config.netns;
+	if (view_has_flows(view) && flow_table_read_stats(&view->service, view->flow_stats))
+		return -1;
 	for (i = 0; i < MAX_GENERATIONS && numbers[i]; i++)
 		if (view_generation(view, numbers[i]))
 			return -1;

@@ -37,6 +37,7 @@ struct view {
 	int nr_outside;			/* sockets that are in no generation */
 	const struct held_socket *outside;	/* one of them */
 	enum view_program program;
+	__u64 flow_stats[FLOW_OUTCOMES];	/* with --udp flow */
 };
 
 struct views {
@@ -53,5 +54,7 @@ struct views {
  */
 int views_load(struct views *views, const char *name, bool all);
 void views_free(struct views *views);
+/* Does it have a table of flows that we can read? */
+bool view_has_flows(const struct view *view);
 
 #endif

@@ -222,7 +222,7 @@ test_instructions() {
 	instructions "$s" 300
 	ip=udp
 	server B
-	for mode in none:300 flow:420 id:4:4:380; do
+	for mode in none:300 flow:650 id:4:4:380; do
 		must "$ctl" attach "x$s" udp "127.0.0.1:$port" --pid "$pid" --udp "${mode%:*}"
 		instructions "x$s" "${mode##*:}"
 		must "$ctl" detach "x$s"

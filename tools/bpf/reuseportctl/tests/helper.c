@@ -21,6 +21,10 @@
  *		failed N	no answer, or an error
  *		moved N		flows that more than one NAME has answered
  *
+ * helper flood COUNT ADDR PORT
+ *	Send COUNT datagrams over UDP, each from an IPv4 address and port of its own that are
+ *	not this host's. Print how many were sent.
+ *
  * helper killat N COMMAND...
  *	Run COMMAND and kill it when it makes its Nth system call. Status 137: so it came;
  *	else its own, it made fewer.
@@ -56,6 +60,8 @@
 #include <string.h>
 #include <unistd.h>
 #include <linux/filter.h>
+#include <netinet/ip.h>
+#include <netinet/udp.h>
 #include <linux/seccomp.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
@@ -386,6 +392,42 @@ static int load(int argc, char **argv)
 	return failed ? 1 : 0;
 }
 
+/* -- flood ----------------------------------------------------------------- */
+
+static int flood(int argc, char **argv)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET };
+	struct {
+		struct iphdr ip;
+		struct udphdr udp;
+		char text[4];
+	} packet = {
+		.ip = { .version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_UDP },
+	};
+	int count, sent = 0, fd, i;
+
+	if (argc != 4)
+		return 2;
+	count = atoi(argv[1]);
+	if (inet_pton(AF_INET, argv[2], &to.sin_addr) != 1)
+		return 2;
+	fd = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
+	if (fd < 0)
+		die("SOCK_RAW");
+	packet.ip.tot_len = htons(sizeof(packet));
+	packet.ip.daddr = to.sin_addr.s_addr;
+	packet.udp.dest = htons(atoi(argv[3]));
+	packet.udp.len = htons(sizeof(packet) - sizeof(packet.ip));
+	for (i = 0; i < count; i++) {
+		packet.ip.saddr = htonl(0x0a000001 + i);
+		packet.udp.source = htons(1024 + i % 60000);
+		sent += sendto(fd, &packet, sizeof(packet), 0, (void *)&to, sizeof(to)) ==
+			sizeof(packet);
+	}
+	printf("sent %d\n", sent);
+	return sent == count ? 0 : 1;
+}
+
 /* -- killat, calls, interrupt ----------------------------------------------------- */
 
 /* Start a command that stops at each system call. It has stopped before its execve(). */
@@ -575,6 +617,7 @@ int main(int argc, char **argv)
 		{ "serve", serve },   { "both", both },	    { "load", load },
 		{ "killat", killat }, { "filter", filter }, { "hold", hold },
 		{ "interrupt", interrupt }, { "calls", calls },
+		{ "flood", flood },
 	};
 	unsigned int i;
 

@@ -40,6 +40,80 @@ test_flow_moves() {
 	says '^moved 4$'
 }
 
+# flood COUNT: so many datagrams, each from an address that sends no other one
+flood() {
+	must "$helper" flood "$1" 127.0.0.1 "$port"
+}
+
+# Peers in conversation with the old server stay with it, however many others send a datagram;
+# new peers are served meanwhile, and what was evicted is told.
+test_flow_flood() {
+	ip=udp
+	server A
+	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --flows 4096
+	begin_load -c 1000000 -f 100 -p 20
+	until_flows 100
+	# a second datagram of each
+	usleep 200000
+	flood 20000
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	flood 60000
+	all_from B
+	finish_load
+	says '^moved 0$'
+	must "$ctl" -j show "$s"
+	says '"flow_table":{"entries":4096,"used":[0-9]*,"evicted":[1-9]'
+	must "$ctl" metrics
+	says "^reuseport_flows_evicted_total{service=\"$s\"} [1-9]"
+}
+
+# With more peers in conversation than the table holds, those who are in it stay there; the others
+# are served by hash, and counted.
+test_flow_table_full() {
+	ip=udp
+	server A
+	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --flows 8
+	begin_load -c 1000000 -f 8 -p 20
+	until_flows 8
+	usleep 200000
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	must "$helper" load -c 3 -f 20 udp 127.0.0.1 "$port"
+	says '^B 60$' '^failed 0$' '^moved 0$'
+	must "$ctl" -j show "$s"
+	says '"flow_table":{"entries":8,"used":8,"evicted":0,"refused":60}'
+	must "$ctl" show "$s"
+	says 'flows: 8 of 8 entries used, 60 not recorded: the table was full'
+	finish_load
+	says '^A [0-9]*$' '^moved 0$'
+}
+
+# A peer that was silent for --flow-timeout begins a new flow; one that was not goes on.
+test_flow_timeout() {
+	ip=udp
+	server A
+	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --flow-timeout 2s
+	begin_load -c 1000000 -f 2 -p 20
+	silent=$load
+	until_flows 2
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	kill -STOP $silent
+	begin_load -c 1000000 -f 4 -p 20
+	until_flows 6
+	until_flows 4
+	kill -CONT $silent
+	until_flows 6
+	finish_load
+	says '^moved 0$'
+	must "$ctl" flows "$s"
+	! grep -q 'generation 1 ' "$tmp/out" || broken 'a flow that has ended is listed'
+	refuse '1s to 24h' "$ctl" attach "x$s" udp "127.0.0.1:$port" --pid "$pid" --flow-timeout 20ms
+	refuse 'are for --udp flow' "$ctl" attach "x$s" udp "127.0.0.1:$port" --pid "$pid" --udp none \
+		--flow-timeout 20s
+}
+
 test_none() {
 	ip=udp
 	server A

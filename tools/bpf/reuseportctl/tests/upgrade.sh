@@ -89,10 +89,11 @@ test_upgrade_counters() {
 	server A -i
 	attach_1 "$pid" flow
 	must "$helper" load -f 20 -c 10 $ip 127.0.0.1 "$port"
-	"$ctl" metrics >"$tmp/metrics"
+	# layout 1 did not count what became of new peers
+	"$ctl" metrics | grep -v '^reuseport_flow' >"$tmp/metrics"
 	"$ctl" flows "$s" | sed 's/ silent.*//' | sort >"$tmp/flows"
 	must "$ctl" upgrade "$s"
-	"$ctl" metrics | cmp "$tmp/metrics" - || broken 'other metrics'
+	"$ctl" metrics | grep -v '^reuseport_flow' | cmp "$tmp/metrics" - || broken 'other metrics'
 	"$ctl" flows "$s" | sed 's/ silent.*//' | sort | cmp "$tmp/flows" - || broken 'other flows'
 	sum=$(sed -n "s/^reuseport_packets_total{service=\"$s\".* //p" "$tmp/metrics" |
 		awk '{ n += $1 } END { print n }')
