@@ -22,34 +22,34 @@ help: ## this list
 	@echo 'BASE=6.1: make demo, check, shell, diff on that Linux, in build/6.1.'
 
 .PHONY: demo
-demo: tests $(AT)ours/um ## watch a server restart without losing a packet (6 minutes, then 1)
+demo: tests $(AT)ours/um ## restart a server under load without losing a packet (6 minutes, then 1)
 	@harness/guest/boot -t 300 -o build/$(AT)demo $(AT)ours/um /demo/run-demo
 	@harness/demos/restart/plot-demo build/$(AT)demo
 
 .PHONY: demo-servers
-demo-servers: tests ours/um ## restart haproxy, nginx, nsd, unbound and ours 20 times under load, with reuseportctl and without (12 minutes)
+demo-servers: tests ours/um ## restart haproxy, nginx, nsd, unbound and our server under load (12 minutes)
 	@harness/demos/servers/fetch-servers
 	@harness/guest/boot -t 3600 -m 2048 -f build/servers/root -o build/demo ours/um /servers/run-servers
 	@harness/demos/servers/plot-servers build/demo
 
 .PHONY: check-systemd
-check-systemd: tests ours/um ## run the manual page's unit under systemd and reload it under load (1 minute, beside the kernel)
+check-systemd: tests ours/um ## run the manual page's unit under systemd and reload it under load (1 minute)
 	@harness/demos/servers/test-systemd
 
 .PHONY: check
-check: tests ## every test that takes minutes, not hours (10 minutes, and 20 to build the kernels)
+check: tests ## the tests (10 minutes, and 20 to build the kernels)
 	@$(if $(AT),,harness/packages/install qemu)
 	@$(RUN_CHECKS) $(call kernels,$(GUESTS) $(if $(AT),,ours/debug ours/bench)) -- \
 		$(if $(AT),harness/suites/selftests,$(CHECKS))
 
 .PHONY: check-deep
-check-deep: tests ## check, and the full proof: 5 million operations, mutants, KCSAN, PREEMPT_RT, ... (half an hour to build, then an hour; resumes)
+check-deep: tests ## also long tests, mutants, KCSAN, PREEMPT_RT (half an hour to build, then an hour; resumes)
 	@harness/packages/install qemu upstream
 	@$(RUN_CHECKS) --resume $(call kernels,$(GUESTS) ours/debug ours/bench ours/kcsan ours/rt) \
 		'make upstream-guest' -- $(DEEP_CHECKS) $(CHECKS)
 
 .PHONY: check-release
-check-release: tests ## what a release needs as well: the series, other bases, processors and kernels, packages (3 hours; resumes)
+check-release: tests ## also the series, other bases and processors, packages (3 hours; resumes)
 	@harness/packages/install qemu source deb docs arm64 s390x 6.1
 	@BASE=7.3 harness/packages/install
 	@for base in 6.1 7.3; do env -u BASE_TARBALL BASE=$$base harness/trees/trees.py || exit; done
@@ -105,26 +105,26 @@ RELEASE_CHECKS = \
 	harness/demos/servers/test-stall.py
 
 .PHONY: selftests-smp
-selftests-smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs (SMP=debug, upstream, kcsan or rt)
+selftests-smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs; SMP=debug, upstream, kcsan or rt
 	@$(RUN_CHECKS) 'harness/suites/selftests-smp $(or $(SMP),debug)' 'harness/suites/selftests-smp $(or $(SMP),debug) stress'
 
 .PHONY: difftest
-difftest: trees ## make 100,000 calls on stock and on ours and compare (1 minute; DIFFTEST=--long: 10)
+difftest: trees ## compare the results of 100,000 calls with stock (1 minute; DIFFTEST=--long: 10)
 	@harness/kernel/build stock/um
 	@harness/kernel/build ours/um
 	@harness/guest/build-initramfs
 	@harness/suites/difftest/difftest.py $(DIFFTEST)
 
 .PHONY: test-reuseportctl
-test-reuseportctl: all-guests ## test reuseportctl on our kernel and on stock (4 minutes; STEP=1 kills it at every system call: 20)
+test-reuseportctl: all-guests ## test reuseportctl on our kernel and on stock (4 minutes; STEP=1: 20)
 	@harness/suites/test-reuseportctl
 
 .PHONY: bench
-bench: bench-kernels ## count instructions beside stock, with the figures to reach (25 minutes, then 10)
+bench: bench-kernels ## compare instruction counts with stock and with their targets (25 minutes, then 10)
 	@harness/bench/run-bench.py
 
 .PHONY: bench-guard
-bench-guard: $(AT)ours/bench ## did a change make the map dearer? (the exact figures alone, 1 minute)
+bench-guard: $(AT)ours/bench ## check instruction counts against limits (1 minute)
 	@harness/guest/build-initramfs
 	@harness/bench/check-limits
 
@@ -136,28 +136,28 @@ bench-kernels: tests
 	@harness/guest/build-initramfs
 
 .PHONY: check-source
-check-source: trees ## sparse, W=1, checkpatch and every configuration the patch has to build in
+check-source: tests ## check wording, layout, layers, checkpatch, sparse, W=1, and several configurations
 	@harness/packages/install source
 	@harness/checks/check-source
 
 .PHONY: kunit
-kunit: tests ours/um ours/debug ## run the KUnit tests, on UML and with KASAN and lockdep in QEMU (15 minutes, then 1)
+kunit: tests ours/um ours/debug ## run the KUnit tests, on UML and with KASAN and lockdep (15 minutes, then 1)
 	@harness/suites/kunit
 
 .PHONY: model
-model: setup ## check the model of slots and sockets in every state (1 minute)
+model: setup ## check all states of the model of slots and sockets (1 minute)
 	@harness/suites/model/check-model
 
 .PHONY: mutants
-mutants: tests ours/um stock/um ours/debug ours/bench ours/kcsan upstream-guest ## break our code in 61 ways, one at a time: who notices? (20 minutes, beside the kernels)
+mutants: tests ours/um stock/um ours/debug ours/bench ours/kcsan upstream-guest ## break our code in one place at a time, and check that a test fails (30 minutes)
 	@harness/suites/mutants/run-mutants.py
 
 .PHONY: repro-free-race
-repro-free-race: tests ours/debug ## see stock hand out freed memory, and our map not (6 minutes, then 1)
+repro-free-race: tests ours/debug ## show that stock returns freed memory, and our map does not (6 minutes, then 1)
 	@harness/suites/repro-free-race/repro-free-race
 
 .PHONY: upstream
-upstream: upstream-guest ## run upstream's own selftests, unmodified, on stock and on ours (42 minutes on a busy machine, then 17)
+upstream: upstream-guest ## run upstream's own selftests on stock and on ours (40 minutes, then 17)
 	@harness/suites/upstream/compare-upstream
 
 .PHONY: upstream-guest
@@ -169,44 +169,44 @@ upstream-guest: trees
 	@harness/suites/upstream/build-upstream-tests
 
 .PHONY: docs
-docs: trees ## build the map's page as HTML, with the BPF documentation around it (1 minute)
+docs: trees ## build the kernel's BPF documentation with the map's page as HTML (1 minute)
 	@harness/packages/install docs
 	@harness/kernel/build-docs >/dev/null
 
 .PHONY: patch
-patch: trees ## the patch as a series to send: build/series/*.patch
+patch: trees ## write the patch as a series: build/series/*.patch
 	@harness/series/split.py
 
 .PHONY: diff
-diff: trees ## the patch in one piece, for Linux as it is: build/reuseport_array-VERSION.diff
+diff: trees ## write the patch as one file for stock Linux: build/reuseport_array-VERSION.diff
 	@harness/series/split.py diff
 
 .PHONY: fixes
-fixes: trees ## fixes for Linux's own map of this type, as a series to send: build/fixes/*.patch
+fixes: trees ## write fixes for Linux's own map of this type as a series: build/fixes/*.patch
 	@harness/series/split.py fixes
 
 .PHONY: check-series
-check-series: trees ## apply the series, build each step of it, read it
+check-series: trees ## check that each patch of the series applies and builds, and checkpatch
 	@harness/series/check-series
 
 .PHONY: check-fixes
-check-fixes: tests ## apply the fixes, build each step, see each test fail without and pass with its fix
+check-fixes: tests ## check that each fix builds, and that its test fails without it
 	@harness/packages/install qemu
 	@harness/series/check-fixes
 
 .PHONY: deb
-deb: trees ## Debian packages of our kernel, to install; CONFIG_FILE=/boot/config-...
+deb: trees ## build Debian packages of our kernel; CONFIG_FILE=/boot/config-...
 	@harness/packages/install deb
 	@harness/kernel/build-deb $(CONFIG_FILE)
 
 .PHONY: check-deb
-check-deb: tests ## build a small package and boot what is in it
+check-deb: tests ## build a small kernel package and boot its kernel
 	@harness/packages/install qemu deb
 	@harness/checks/check-deb
 
 .PHONY: check-arch
 check-arch: MACHINE := $(or $(MACHINE),arm64)
-check-arch: trees ## the contract tests on another processor: MACHINE=arm64 or s390x
+check-arch: trees ## run the contract tests on another processor: MACHINE=arm64 or s390x
 	@harness/packages/install $(MACHINE)
 	@harness/guest/build-guest-programs $(MACHINE)
 	@harness/guest/build-initramfs $(MACHINE)
@@ -214,15 +214,15 @@ check-arch: trees ## the contract tests on another processor: MACHINE=arm64 or s
 	@$(RUN_CHECKS) 'harness/suites/selftests-smp $(MACHINE)' 'harness/suites/selftests-smp $(MACHINE) stress --ops 20000'
 
 .PHONY: shell
-shell: tests $(AT)ours/um ## a shell in a guest that runs our kernel
+shell: tests $(AT)ours/um ## open a shell in a guest that runs our kernel
 	@harness/guest/boot $(AT)ours/um
 
 .PHONY: setup
-setup: ## install the Debian packages that are missing (needs root; says which)
+setup: ## install the Debian packages that are missing (needs root; lists them)
 	@harness/packages/install
 
 .PHONY: trees
-trees: setup ## lay the kernel trees stock, fixed, stripped and ours under build/
+trees: setup ## make the kernel trees stock, fixed, stripped and ours under build/
 	@env -u BASE $(if $(AT),-u BASE_TARBALL) harness/trees/trees.py
 	$(if $(AT),@harness/trees/trees.py)
 

@@ -85,8 +85,8 @@ END {
 		"the counters of workers and clients disagree")
 	if (!failed)
 		print "  With the map nothing was refused, reset, misdelivered or lost, and the" \
-			"\n  counters of workers and clients agree. Without the map the old server" \
-			"\n  keeps receiving new connections and exits on its drain timeout."
+			"\n  counters of workers and clients agree. Without the map the old" \
+			"\n  server keeps receiving new connections and exits on its drain timeout."
 
 	print "{" >json
 	to_json("map")

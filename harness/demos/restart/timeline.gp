@@ -49,7 +49,8 @@ do for [run in 'map plain'] {
 	set arrow 1 from 0, graph 0 to 0, graph 1 nohead front lw 1.5 dt 2 lc rgb '#333333'
 	set arrow 2 from drain, graph 0 to drain, graph 1 nohead front lw 1.5 dt 2 lc rgb '#333333'
 	set label 1 'switch' at 0, graph 0.95 offset 0.6,0 front
-	set label 2 sprintf('old server exits, %.1f s', drain) at drain, graph 0.95 offset 0.6,0 front
+	set label 2 sprintf('old server exits, %.1f s', drain) \
+		at drain, graph 0.95 offset 0.6,0 front
 	if (run eq 'plain') {
 		set xlabel 'seconds since the switch'
 		unset key

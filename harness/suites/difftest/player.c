@@ -112,7 +112,7 @@ static void set_control(const struct control *c)
 		die("writing to the programs");
 }
 
-/* From here on the programs speak of the packet that is sent next. */
+/* From here on the programs report on the packet that is sent next. */
 static void aim(__u32 slot)
 {
 	struct control c;
@@ -335,7 +335,7 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-/* Connections wait in listeners: take them all. Told is who had them, unless @quiet. */
+/* Accept all waiting connections, and report their listeners unless @quiet. */
 static void gather(bool quiet)
 {
 	int i, fd;
@@ -501,8 +501,8 @@ static void sysctl_call(char **arg)
 
 /* Maps. */
 
-/* The kernel lets go of a map's sockets when it gets round to it: on one CPU, as soon
- * as nobody else wants to run.
+/* The kernel frees a map's sockets in a work item: on one CPU, that runs as soon as no other
+ * task is runnable.
  */
 static int drop(int *map)
 {
