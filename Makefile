@@ -21,6 +21,34 @@ help: ## this list
 	@echo 'BASE_TARBALL=linux-6.12.y.tar.xz uses that tarball instead of Debian'"'"'s package.'
 	@echo 'BASE=6.1: make demo, check, shell, diff on that Linux, in build/6.1.'
 
+# reuseportctl for this machine. It needs no kernel tree.
+PREFIX ?= /usr/local
+.PHONY: tool
+tool: ## build reuseportctl into build/tool (half a minute)
+	@packaging/build-tool all
+
+.PHONY: install-tool
+install-tool: ## install reuseportctl, its manual page, completion and unit (PREFIX=/usr/local, DESTDIR=)
+	@packaging/build-tool prefix=$(PREFIX) DESTDIR=$(DESTDIR) install
+
+.PHONY: uninstall-tool
+uninstall-tool: ## remove what install-tool has installed (with the same PREFIX and DESTDIR)
+	@$(MAKE) -C tools/bpf/reuseportctl prefix=$(PREFIX) DESTDIR=$(DESTDIR) uninstall
+
+.PHONY: dist
+dist: ## a static reuseportctl in a tarball, the same bytes each time: build/dist/
+	@packaging/build-dist
+
+.PHONY: deb-tool
+deb-tool: ## a Debian package of reuseportctl: build/deb-tool/
+	@harness/packages/install --only tool package
+	@packaging/build-deb
+
+.PHONY: rpm-tool
+rpm-tool: ## an RPM package of reuseportctl: build/rpm-tool/
+	@harness/packages/install --only tool package
+	@packaging/build-rpm
+
 .PHONY: demo
 demo: tests $(AT)ours/um ## restart a server under load without losing a packet (6 minutes, then 1)
 	@harness/guest/boot -t 300 -o build/$(AT)demo $(AT)ours/um /demo/run-demo
@@ -71,7 +99,8 @@ CHECKS = \
 	harness/suites/kunit \
 	harness/checks/check-docs.py \
 	harness/checks/check-bpftool \
-	harness/checks/check-ctl
+	harness/checks/check-ctl \
+	harness/checks/check-package
 DEEP_CHECKS = \
 	harness/suites/mutants/run-mutants.py \
 	'harness/suites/selftests-smp upstream stress --ops 5000000' \
@@ -97,6 +126,7 @@ RELEASE_CHECKS = \
 	'make check-arch MACHINE=s390x' \
 	harness/checks/check-source \
 	harness/checks/check-deb \
+	'harness/checks/check-package bookworm trixie' \
 	harness/kernel/build-docs \
 	'env STEP=1 harness/suites/test-reuseportctl ours/um' \
 	'env STEP=101 harness/suites/test-reuseportctl debian/6.1 debian/5.10' \

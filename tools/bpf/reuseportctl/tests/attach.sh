@@ -101,7 +101,7 @@ test_stale() {
 	all_from B
 	show
 	says '"current":1'
-	# or without making it anew: a switch will do as well
+	# or without creating it again: a switch will do as well
 	kill "$pid"
 	until_sockets 0
 	server C

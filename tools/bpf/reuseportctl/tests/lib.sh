@@ -120,7 +120,7 @@ attach() {
 	must "$ctl" attach "$s" $ip "127.0.0.1:$port" --pid "$1"
 }
 
-# Ask 40 times (or so often), each time anew; all answers come from $1.
+# Ask 40 times (or so often), each time from a new socket; all answers come from $1.
 all_from() {
 	"$helper" load -f "${2:-40}" $ip 127.0.0.1 "$port" >"$tmp/out" || broken "answers failed"
 	says "^$1 ${2:-40}\$"
