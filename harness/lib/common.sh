@@ -115,3 +115,18 @@ run_tap() {
 	planned=$(sed -n 's/^1\.\.\([0-9]*\).*/\1/p' "$tap")
 	[ "${planned:-0}" = "$count" ] || bad "$name: $count of ${planned:-0} tests reported"
 }
+
+# judge_tap LABEL [FUNCTION]: count the results of the run_tap before. A test has to pass and
+# may be skipped. FUNCTION TEST may say otherwise for one of them: it sets expected=not-ok, or
+# may_skip to nothing.
+judge_tap() {
+	while read -r outcome test; do
+		expected=ok may_skip=yes
+		[ $# = 1 ] || "$2" "$test"
+		case $outcome:$may_skip in
+		"$expected":*) good ;;
+		skip:yes) skipped=$((skipped + 1)) ;;
+		*) bad "$1: $test is $outcome, expected $expected, see $tap" ;;
+		esac
+	done <"$list"
+}
