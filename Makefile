@@ -122,6 +122,7 @@ RELEASE_CHECKS = \
 	'env BASE=7.3 harness/series/check-fixes' \
 	'env BASE=7.3 harness/series/check-series' \
 	'make check BASE=6.1' \
+	'make check BASE=7.3' \
 	'make check-arch' \
 	'make check-arch MACHINE=s390x' \
 	harness/checks/check-source \
@@ -129,7 +130,9 @@ RELEASE_CHECKS = \
 	'harness/checks/check-package bookworm trixie' \
 	harness/kernel/build-docs \
 	'env STEP=1 harness/suites/test-reuseportctl ours/um' \
-	'env STEP=101 harness/suites/test-reuseportctl debian/6.1 debian/5.10' \
+	'env STEP=101 harness/suites/test-reuseportctl debian/7.3 debian/6.1 debian/5.10' \
+	'harness/suites/selftests debian/7.3' \
+	harness/suites/clients/test-clients.py \
 	'harness/suites/test-reuseportctl stock/um native' \
 	harness/demos/servers/test-systemd \
 	harness/demos/servers/test-stall.py
@@ -148,6 +151,10 @@ difftest: trees ## compare the results of 100,000 calls with stock (1 minute; DI
 .PHONY: test-reuseportctl
 test-reuseportctl: all-guests ## test reuseportctl on our kernel and on stock (4 minutes; STEP=1: 20)
 	@harness/suites/test-reuseportctl
+
+.PHONY: test-clients
+test-clients: all-guests ## run clients that Debian ships, libbpf 1.1 to 1.7 and more, on stock and ours (2 minutes)
+	@harness/suites/clients/test-clients.py
 
 .PHONY: bench
 bench: bench-kernels ## compare instruction counts with stock and with their targets (25 minutes, then 10)
