@@ -40,6 +40,16 @@ test_flow_moves() {
 	says '^moved 4$'
 }
 
+# So many peers have sent more than one datagram, which the table keeps.
+until_in_conversation() {
+	tries=500
+	until [ "$("$ctl" flows "$s" | grep -vc 'packets 1 \|flows\?$')" = "$1" ]; do
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] || broken "not $1 peers with two datagrams"
+		usleep 10000
+	done
+}
+
 # flood COUNT: so many datagrams, each from an address that sends no other one
 flood() {
 	must "$helper" flood "$1" 127.0.0.1 "$port"
@@ -52,9 +62,7 @@ test_flow_flood() {
 	server A
 	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --flows 4096
 	begin_load -c 1000000 -f 100 -p 20
-	until_flows 100
-	# a second datagram of each
-	usleep 200000
+	until_in_conversation 100
 	flood 20000
 	server B
 	must "$ctl" switch "$s" --pid "$pid"
@@ -75,8 +83,7 @@ test_flow_table_full() {
 	server A
 	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --flows 8
 	begin_load -c 1000000 -f 8 -p 20
-	until_flows 8
-	usleep 200000
+	until_in_conversation 8
 	server B
 	must "$ctl" switch "$s" --pid "$pid"
 	must "$helper" load -c 3 -f 20 udp 127.0.0.1 "$port"
