@@ -6,6 +6,9 @@ The map's page has a section per call, with a table whose first column names err
 page on BPF_PROG_RUN has one list. The tests have lines like EXPECT_EQ(-EBUSY, put(...)):
 CALLS below names the call that put() makes. A new helper of the tests must be added
 there. Each error of each call in the documentation counts as passed.
+
+An error of bpf_map_update_elem() also has to be where ELSEWHERE says: in the map's source,
+in the table of the KUnit test, and in the messages of the tools.
 """
 import re
 import sys
@@ -41,6 +44,18 @@ TABLES = [
     (r"\{ BPF_MAP_TYPE_\w+, \d, \w+, (-E\w+) \}", "bpf_prog_load"),
     (r"\{ (-E\w+), BPF_\w+", "bpf_map_update_batch"),
     (r"\bEXPECT_(?:RUN|MIGRATION)_FAILS\((-E\w+)\)", "bpf_prog_test_run_opts"),
+]
+# Where else an error of bpf_map_update_elem() has to be: (file, start and end of the place,
+# errors that do not occur there or that strerror() explains well enough)
+ELSEWHERE = [
+    ("kernel/bpf/reuseport_array.c", r"^static int reuseport_array_flags_check\(",
+     r"^int bpf_fd_reuseport_array_update_elem\(.*?^}", "EPERM"),
+    ("kernel/bpf/tests/reuseport_array_test.c", r"^} test_updates\[\] = \{", r"^};", "EPERM"),
+    ("tools/bpf/bpftool/map_reuseport.c", r"^const char \*reuseport_array_strerror\(", r"^}",
+     "EPERM EBADF ENOTSOCK EEXIST ENOENT"),
+    # reuseportctl fills empty slots of its own map with TCP and UDP sockets that it holds.
+    ("tools/bpf/reuseportctl/generation.c", r"^static int explain_update_error\(", r"^}",
+     "EPERM EBADF ENOTSOCK EEXIST ENOENT E2BIG ENOTSUPP"),
 ]
 ERROR = re.compile(r"-?\b(E[A-Z0-9]{3,})\b")
 
@@ -84,8 +99,24 @@ def expected():
     return errors, unknown
 
 
+def elsewhere(errors):
+    """The places of ELSEWHERE that lack one of errors, or name one that is not among them."""
+    for name, start, end, others in ELSEWHERE:
+        text = re.sub(r"/\*.*?\*/", "", (ROOT / name).read_text(), flags=re.S)
+        place = re.search(f"(?:{start}).*?(?:{end})", text, re.M | re.S)
+        if not place:
+            yield f"{name}: nothing matches {start}; correct ELSEWHERE in {Path(__file__).name}"
+            continue
+        found = set(ERROR.findall(place[0]))
+        for error in sorted(errors - found - set(others.split())):
+            yield f"{name}: bpf_map_update_elem() may return {error}, which is not handled there"
+        for error in sorted(found - errors):
+            yield f"{name}: bpf_map_update_elem() is not documented to return {error}"
+
+
 def main():
     page, (tests, wrong) = documented(), expected()
+    wrong |= set(elsewhere(page["bpf_map_update_elem"]))
     for call in sorted(set(page) | set(tests)):
         for error in sorted(page.get(call, set()) - tests.get(call, set())):
             wrong.add(f"{call}() is documented to return {error}, which no test expects")
