@@ -6,6 +6,7 @@
 int cmd_detach(const struct arguments *args)
 {
 	const char *name = args->words[0];
+	bool was_complete;
 
 	if (args_require_name(args) || require_name(name) || store_lock_root() ||
 	    service_check_removable(name))
@@ -14,8 +15,13 @@ int cmd_detach(const struct arguments *args)
 		say("would detach service %s: the kernel would distribute by hash", name);
 		return 0;
 	}
-	if (service_remove(name))
+	if (service_remove(name, &was_complete))
 		return -1;
-	say("service %s is detached: the kernel distributes by hash again", name);
+	if (was_complete)
+		say("service %s is detached: the kernel distributes by hash again", name);
+	else
+		say("service %s is removed, but pins were missing: its program may stay attached "
+		    "until the server's sockets are closed",
+		    name);
 	return 0;
 }

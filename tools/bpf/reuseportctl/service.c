@@ -233,10 +233,13 @@ int service_check_removable(const char *name)
 	return fail("there is no service %s: reuseportctl show lists them", name);
 }
 
-int service_remove(const char *name)
+int service_remove(const char *name, bool *was_complete)
 {
 	char discarded[NAME_LEN + 8];
+	struct service service;
 	int dir, err;
+
+	*was_complete = true;
 
 	/* an attach that was killed may have attached the program already */
 	if (remove_leftovers(name))
@@ -246,6 +249,9 @@ int service_remove(const char *name)
 	dir = store_lock(name);
 	if (dir < 0)
 		return -1;
+	service_init(&service, name);
+	*was_complete = !service_open_pins(&service);
+	service_close(&service);
 	snprintf(discarded, sizeof(discarded), "%s" DISCARDED, name);
 	err = store_rename(name, discarded);
 	if (!err)

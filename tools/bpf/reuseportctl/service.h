@@ -27,6 +27,7 @@ void service_discard(struct service *service);
 
 /* Look whether there is a service @name to remove, or something left of one. */
 int service_check_removable(const char *name);
-int service_remove(const char *name);
+/* @was_complete: false if pins were missing, so that the program may still be attached. */
+int service_remove(const char *name, bool *was_complete);
 
 #endif

@@ -100,10 +100,11 @@ int require_netns(const struct service *service)
 {
 	if (proc_netns("self") == service->config.netns)
 		return 0;
-	return fail("service %s is in another network namespace (%llu): run this there, with "
+	/* without the suffix of one that is being removed */
+	return fail("service %.*s is in another network namespace (%llu): run this there, with "
 		    "nsenter --net=/proc/PID/ns/net reuseportctl ..., where PID is one of its "
 		    "processes",
-		    service->name, service->config.netns);
+		    (int)strcspn(service->name, "+"), service->name, service->config.netns);
 }
 
 int require_name(const char *name)

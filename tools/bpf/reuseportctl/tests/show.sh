@@ -45,6 +45,7 @@ test_show_broken() {
 	"$ctl" -j -x show >"$tmp/out" 2>/dev/null
 	says '^{"error":"unknown option -x'
 	must "$ctl" detach "a$s"
+	says "^service a$s is removed, but pins were missing"
 	# a name that is there, and nothing behind it, as when a detach comes in between
 	ln -s nothing "$root/gone"
 	"$ctl" -j show >"$tmp/out" 2>&1
