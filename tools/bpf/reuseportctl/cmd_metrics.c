@@ -94,7 +94,7 @@ static void print_view(const struct view *view, unsigned int which)
 	}
 }
 
-/* The format wants all values of a metric together. */
+/* The format requires all values of a metric to be together. */
 static void print_metric(const struct views *views, unsigned int which)
 {
 	const struct metric *metric = &metrics[which];

@@ -398,7 +398,7 @@ static int bring_up(struct switch_target *targets, const struct plan *plan)
 
 /* -- Draining and stopping ------------------------------------------------------------------ */
 
-/* The old server must be drained in all its services before it is told to stop. */
+/* The old server must be drained in all its services before it gets the signal. */
 static int stop_old(struct switch_target *targets, const struct plan *plan)
 {
 	int i, err = 0;

@@ -11,7 +11,7 @@
 struct process {
 	pid_t pid;
 	pid_t parent;
-	__u64 started;		/* with the pid, it identifies the process for good */
+	__u64 started;		/* with the pid, it identifies the process */
 	bool in_tree;
 	char comm[16];
 };

@@ -61,7 +61,7 @@ static int remove_service(const char *name)
 	return err ? err : store_remove(name);
 }
 
-/* Remove what commands that were killed left beside the service. */
+/* Remove the other directories that commands which were killed have left. */
 static int remove_leftovers(const char *name)
 {
 	char leftover[NAME_LEN + 8];

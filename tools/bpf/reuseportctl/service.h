@@ -16,7 +16,7 @@ int service_open_locked(struct service *service, const char *name);
 int service_check_new(const char *name, const struct service_config *config,
 		      bool *replaces_stale);
 /* Make a service, in steps. Remove what is left under its name, and make the program and the
- * maps: they have a name that nobody looks for, and the program is not attached yet.
+ * maps: no command looks for the name they have, and the program is not attached yet.
  */
 int service_create(struct service *service, const char *name,
 		   const struct service_config *config, const struct flow_config *flow_config);

@@ -51,7 +51,7 @@ int upgrade_finish(struct service *service)
 			close(fd);
 		}
 	} else if (!service->has_unfinished || !service->edition) {
-		/* the pins of layout 1 stand beside what is unfinished, not in a directory */
+		/* the pins of layout 1 are next to what is unfinished, not in a directory */
 		return 0;
 	}
 	if (err || store_remove_old_editions(service))

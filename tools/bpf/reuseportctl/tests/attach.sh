@@ -11,7 +11,7 @@ test_attach() {
 	show
 	says '"current":1' "\"pid\":$before" '"sockets":4' '"sockets_outside":0'
 	all_from A
-	# a process that joins gets nothing
+	# sockets of another process get nothing
 	server B
 	all_from A
 	show
@@ -25,7 +25,7 @@ test_spread() {
 	attach "$pid"
 	all_from A 400
 	show
-	# each of the four has its share
+	# each of the four gets a share
 	for n in 0 1 2 3; do
 		share=$(tr '{' '\n' <"$tmp/out" | sed -n "s/^\"slot\":$n,.*\"packets\":\([0-9]*\).*/\1/p")
 		[ "${share:-0}" -gt 50 ] || broken "slot $n got $share of 400"
@@ -43,10 +43,10 @@ test_detach() {
 	[ ! -e "$root/$s" ] || broken "pins are left"
 	refuse 'no service' "$ctl" detach "$s"
 	refuse 'no service' "$ctl" show "$s"
-	# spread by hash, over both
+	# the kernel distributes by hash over both
 	"$helper" load -f 100 $ip 127.0.0.1 "$port" >"$tmp/out" || broken 'answers failed'
 	says '^A ' '^B '
-	# and no socket is kept from going elsewhere
+	# the sockets are free to be attached again
 	attach "$a"
 	all_from A
 }
@@ -77,7 +77,7 @@ test_same_name() {
 	attach "$a"
 	server B
 	refuse 'a service .* already: switch it' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
-	# nor another name for the same address, whosever sockets these are
+	# another name for the same address fails too, for any process
 	for p in "$pid" "$pid --force" "$a"; do
 		refuse "service $s has this address.*switch $s --pid.*detach" \
 			"$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid $p
@@ -87,7 +87,7 @@ test_same_name() {
 	all_from A
 }
 
-# All sockets are closed, the pins are there.
+# A service whose sockets are all closed can be created again.
 test_stale() {
 	server A
 	attach "$pid"
@@ -101,7 +101,7 @@ test_stale() {
 	all_from B
 	show
 	says '"current":1'
-	# or without creating it again: a switch will do as well
+	# or a switch, without creating it again
 	kill "$pid"
 	until_sockets 0
 	server C
@@ -116,7 +116,7 @@ test_foreign() {
 	a=$pid
 	attach "$a"
 	server B
-	# somebody else's, as far as another bpffs can tell
+	# outside of the tool's directory it counts as another program
 	mv "$root/$s" "$root/../elsewhere-$s"
 	refuse 'program [0-9]* .*--force' "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$pid"
 	all_from A
@@ -125,8 +125,8 @@ test_foreign() {
 	rm -r "$root/../elsewhere-$s"
 }
 
-# An attach that fails at the last socket leaves the group as it was: with somebody else's
-# program, or with none.
+# An attach that fails at the last socket leaves the group unchanged: with another program, or
+# with none.
 test_attach_in_vain() {
 	sockets=200 server A -i -w 2 -s 100
 	set -- $(children "$pid")
@@ -146,7 +146,7 @@ test_attach_in_vain() {
 	rm -r "$root/../elsewhere-$s"
 }
 
-# Without a socket of the group its program stays, and so does all that it steers by.
+# If no socket of the group can be duplicated, detach fails and changes nothing.
 test_detach_in_vain() {
 	"$helper" unable true 2>/dev/null || skip 'a kernel without seccomp filters'
 	server A
@@ -172,7 +172,7 @@ test_interface() {
 	refuse 'bound to another interface.*alike' "$ctl" switch "$s" --pid "$pid"
 	show
 	says '"current":1' '"sockets_outside":0'
-	# which may have a service as well; each is detached from its own group
+	# the other group may have a service too; each program is detached from its own group
 	must "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$pid"
 	must "$ctl" detach "$s"
 	must "$helper" strip "$2"
@@ -186,7 +186,7 @@ test_mptcp() {
 	all_from A
 }
 
-# A classic program has no number: only an iterator tells.
+# A classic BPF program has no id: only an iterator finds it.
 test_foreign_classic() {
 	"$ctl" -j probe | grep -q '"group_program":true' || skip 'a kernel without BTF or iterators'
 	"$helper" filter tcp 127.0.0.1 "$port" &
@@ -212,8 +212,8 @@ test_thousand() {
 	says '"sockets":1000'
 }
 
-# What a packet costs: at most so many BPF instructions, as reuseportctl.rst says. The
-# program runs straight through, but for slots that it finds empty.
+# The program has at most as many BPF instructions as reuseportctl.rst states. It has no loop
+# but the one over empty slots.
 test_instructions() {
 	command -v bpftool >/dev/null || skip 'no bpftool'
 	server A

@@ -3,7 +3,7 @@
 # Commands that are killed at any system call: the next command recovers.
 
 # each_call PREPARE COMMAND CHECK: PREPARE, then COMMAND killed at its Nth call, then CHECK,
-# for every N, with load all the while
+# for every N, under load
 each_call() {
 	begin_load -c 1000000 -p 1
 	at=1 step=${STEP:-1}
@@ -90,7 +90,7 @@ one_edition() {
 	! grep -q '"program":"\(gone\|replaced\)"' "$tmp/out" || broken 'another program is attached'
 }
 
-# Either version serves, and the same command again ends the upgrade.
+# A killed upgrade leaves either version serving, and the same command completes it.
 test_killed_upgrade() {
 	server A
 	a=$pid
@@ -104,7 +104,7 @@ test_killed_upgrade() {
 		must "$ctl" detach "$s"'
 }
 
-# And so does the next command, whichever it is.
+# Any other command that changes the service completes it as well.
 test_killed_upgrade_again() {
 	server A
 	a=$pid

@@ -22,7 +22,7 @@ test_drain() {
 	all_from B
 }
 
-# What waits in the accept queue is not lost, and keeps the generation from being drained.
+# Connections in the accept queue are not lost, and the generation is not drained before.
 test_drain_queue() {
 	sockets=1 server A -w 1
 	old=$pid
@@ -39,7 +39,7 @@ test_drain_queue() {
 	says '^A 1$'
 }
 
-# A server whose service goes while it is drained gets what is new again, by hash.
+# drain fails if the service is detached meanwhile.
 test_drain_detached() {
 	server A
 	attach "$pid"
@@ -55,7 +55,7 @@ test_drain_detached() {
 	says "service $s has been removed meanwhile"
 }
 
-# What matters is the sockets: here the main process is gone, and they are not.
+# A generation has not stopped while children of its main process have its sockets.
 test_left_children() {
 	sh -c "$helper serve $ip 127.0.0.1 $port A & wait" &
 	shell=$!
@@ -74,7 +74,7 @@ test_left_children() {
 	all_from B
 }
 
-# Its number there is another one than here.
+# A server in another PID namespace has another PID there.
 test_other_pidns() {
 	mkdir -p "$tmp/ns"
 	unshare -p -f --mount-proc sh -c "$helper serve $ip 127.0.0.1 $port A & pid=\$!

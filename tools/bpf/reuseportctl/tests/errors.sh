@@ -137,7 +137,7 @@ test_other_netns() {
 	show
 }
 
-# The group of root is gone, that of another user has come.
+# Sockets of another user are another group, for which the service must be attached again.
 test_other_user() {
 	server A -u 1000
 	attach "$pid"
@@ -182,7 +182,7 @@ test_locked() {
 	all_from A
 }
 
-# Somebody who waits to switch a service that has no sockets must find it as it was.
+# attach does not replace a stale service that another command has locked.
 test_stale_locked() {
 	server A
 	attach "$pid"

@@ -11,7 +11,7 @@ port=8000
 nr=0
 
 # In a test "$ip" is the protocol, "$s" the service, "$port" the port; "must" and "refuse"
-# end it if things go wrong.
+# end it on a failure.
 broken() {
 	echo "# $*"
 	[ ! -s "$tmp/out" ] || sed 's/^/#   /' "$tmp/out" | head -n 20
@@ -28,7 +28,7 @@ says() {
 	done
 }
 
-# refuse PATTERN COMMAND...: it fails, in one sentence
+# refuse PATTERN COMMAND...: the command fails with a message that fits
 refuse() {
 	pattern=$1
 	shift
@@ -37,7 +37,7 @@ refuse() {
 	grep -q '^reuseportctl: ' "$tmp/out" || broken "no sentence from: $*"
 }
 
-# skip WHY: this kernel, or this guest, is none to test that on
+# skip WHY: the test needs what this kernel or guest lacks
 skip() {
 	echo "$*" >"$tmp/why"
 	exit 4
@@ -62,7 +62,7 @@ calls() {
 	calls=$(sed -n 's/^calls //p' "$tmp/out")
 }
 
-# Sets sleepers: 100 processes more, which are none of anybody's business.
+# Sets sleepers: 100 more processes that have nothing to do with the service.
 more_processes() {
 	sleepers=
 	for _ in $(seq 100); do
@@ -79,7 +79,7 @@ running() {
 	done | grep -o '[0-9]*' | sort -n | head -n 1
 }
 
-# The server of this name, which somebody else may have started.
+# The server of this name, however it was started.
 pid_of() {
 	running "\(serve\|both\) .* $port $1 " | tee -a "$tmp/pids"
 }
@@ -138,7 +138,7 @@ end_load() {
 	says '^failed 0$'
 }
 
-# The same for one that goes on until it is told.
+# The same for a load that runs until SIGTERM.
 finish_load() {
 	usleep 200000
 	kill $load

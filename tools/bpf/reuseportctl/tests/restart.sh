@@ -14,7 +14,7 @@ test_restart() {
 	end_load
 }
 
-# A server of two services: both are switched, or none.
+# Both services of a server are switched, or neither.
 test_restart_two() {
 	"$helper" both 127.0.0.1 "$port" A &
 	pid=$!
@@ -37,7 +37,7 @@ test_restart_two() {
 	all_from B
 }
 
-# A server that makes itself a daemon.
+# The new server may daemonize.
 test_restart_daemon() {
 	server A
 	attach "$pid"
@@ -73,7 +73,7 @@ again() {
 	says 'generation 1 .* has stopped'
 }
 
-# How long a new server may take is one thing, the old one another: here it has peers.
+# --timeout is for the new server only: the old one, which has peers, may take longer.
 test_restart_peers() {
 	ip=udp
 	server A
@@ -116,7 +116,7 @@ slow() {
 	pid_of "$1" >/dev/null
 }
 
-# So it is with connections that it still has.
+# The old server may take a while to end, as one with connections does, up to --drain-timeout.
 test_restart_slow_end() {
 	slow A
 	attach "$pid"
@@ -145,7 +145,7 @@ begin_restart() {
 	pid_of B >/dev/null
 }
 
-# The process that is to be stopped ends by itself: just what was wanted.
+# The process to be stopped may end by itself.
 test_old_gone() {
 	server A
 	attach "$pid"
@@ -155,7 +155,7 @@ test_old_gone() {
 	all_from B
 }
 
-# Somebody else has got its number meanwhile, who has nothing to do with it.
+# A process that has reused the PID of the old server gets no signal.
 test_old_reused() {
 	[ -e /proc/sys/kernel/ns_last_pid ] || skip 'a kernel that lets nobody choose a pid'
 	server A
@@ -180,9 +180,9 @@ test_old_reused() {
 	says "process $old has ended, but 4 sockets of generation 1"
 }
 
-# ^C, as it looks for the sockets and as it fills the generation (41: socket(), 438:
-# pidfd_getfd()): nothing has changed, or it is switched, and the old server goes on. As it
-# looks whether that one is silent it dies of it.
+# SIGINT while restart looks for the sockets or fills the generation (41: socket(), 438:
+# pidfd_getfd()): nothing has changed, or the service is switched, and the old server keeps
+# running. SIGINT while it drains that one ends it.
 test_restart_interrupted() {
 	server A
 	old=$pid
@@ -215,7 +215,7 @@ test_restart_interrupted() {
 	done
 }
 
-# What a server puts into its ids is the number in the service that is steered by them.
+# The server is told its generation in the service that is steered by ids.
 test_restart_number() {
 	"$helper" both 127.0.0.1 "$port" A &
 	a=$!
@@ -234,7 +234,7 @@ test_restart_number() {
 		exec $helper both 127.0.0.1 $port C"
 	pid_of C >/dev/null
 	[ "$(cat "$tmp/number")" = 2 ] || broken "it was told $(cat "$tmp/number"), not 2"
-	# two of these, and not in step
+	# two of these with different next generations
 	port=$((port + 1))
 	server D
 	must "$ctl" attach "y$s" udp "127.0.0.1:$port" --pid "$pid" --udp id:4:4

@@ -23,7 +23,7 @@ test_show() {
 	kill $watch
 }
 
-# One that is not whole, beside one that is.
+# A service that is incomplete does not keep another one from the list.
 test_show_broken() {
 	server A
 	attach "$pid"
@@ -46,7 +46,7 @@ test_show_broken() {
 	says '^{"error":"unknown option -x'
 	must "$ctl" detach "a$s"
 	says "^service a$s is removed, but pins were missing"
-	# a name that is there, and nothing behind it, as when a detach comes in between
+	# a name without a directory, as when a detach comes in between, is no error
 	ln -s nothing "$root/gone"
 	"$ctl" -j show >"$tmp/out" 2>&1
 	status=$?
@@ -66,7 +66,7 @@ test_metrics() {
 		'^# TYPE reuseport_new_flows_total counter$'
 }
 
-# However many services and processes there are, sockets are listed once.
+# Sockets are listed once for all services, and no process is looked at.
 test_metrics_calls() {
 	sockets=1 server A -w 1
 	attach "$pid"

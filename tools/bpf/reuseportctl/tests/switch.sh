@@ -64,7 +64,7 @@ test_rollback() {
 	must "$ctl" rollback "$s"
 	says "back to generation 1, helper($a)"
 	all_from A
-	# and forth again
+	# and to the newer one again
 	must "$ctl" switch "$s" --pid "$b"
 	says 'switched to generation 2.*before'
 	all_from B
@@ -73,7 +73,7 @@ test_rollback() {
 	refuse 'no generation before 2' "$ctl" rollback "$s"
 }
 
-# In an emergency it takes no look at any process: it makes as many calls however many run.
+# rollback looks at no process: its number of system calls does not depend on them.
 test_rollback_calls() {
 	"$ctl" -j probe | grep -q '"group_program":true' || skip 'a kernel without BTF or iterators'
 	server A
@@ -90,7 +90,7 @@ test_rollback_calls() {
 	all_from A
 }
 
-# The current generation dies: the newest one that lives takes over, then whoever is there.
+# If the current generation dies, the newest one with sockets takes over, then any socket.
 test_fallback() {
 	server A
 	a=$pid
@@ -104,7 +104,7 @@ test_fallback() {
 	d=$pid
 	kill -KILL "$pid"
 	until_sockets 12
-	# D was of no generation: its end is no news
+	# the sockets of D were in no generation
 	all_from C
 	kill "$(pid_of C)"
 	until_sockets 8
@@ -120,7 +120,7 @@ test_fallback() {
 	all_from E
 }
 
-# Some workers of the current generation die: the others get their share.
+# If workers of the current generation die, the others get their share.
 test_holes() {
 	server A
 	attach "$pid"
@@ -135,10 +135,10 @@ test_holes() {
 	says '"sockets":2'
 }
 
-# How many wait to be accepted at the port; a listener has a process of its own.
+# Wait until so many connections wait to be accepted at the port.
 until_waiting() {
 	tries=500
-	# of a listener the receive queue is what waits
+	# the receive queue of a listener is the number of waiting connections
 	until [ "$(awk -v at="0100007F:$(printf %04X "$port")" '
 		$2 == at && $4 == "0A" { sub(".*:", "", $5); n += hex($5) }
 		function hex(s,	i, v) {
@@ -155,11 +155,11 @@ until_waiting() {
 
 can_migrate() {
 	"$ctl" -j probe | grep -q '"migration":true' || skip 'a kernel without migration (before 5.14)'
-	# the kernel's own, by hash, is none of our doing
+	# without the kernel's own migration by hash
 	echo 0 >/proc/sys/net/ipv4/tcp_migrate_req
 }
 
-# They move on to the current generation, wherever that is, and to no other.
+# Connections that wait at a listener which closes move to the current generation.
 test_migrate() {
 	can_migrate
 	server A -a
@@ -179,7 +179,7 @@ test_migrate() {
 	says '^C 40$'
 }
 
-# The current generation loses one of its workers: the others get what waited there.
+# If a worker of the current generation dies, the others get its waiting connections.
 test_migrate_within() {
 	can_migrate
 	server A
@@ -198,7 +198,7 @@ test_migrate_within() {
 	says '^B 40$'
 }
 
-# What the two above would see if nothing moved on: without a service each is reset.
+# The two tests above can fail: without a service each waiting connection is reset.
 test_no_migration() {
 	can_migrate
 	server A -a
@@ -213,7 +213,7 @@ test_no_migration() {
 	says '^failed 40$'
 }
 
-# Going to a generation that there is puts back the program that the group has lost.
+# Switching to an existing generation attaches the program again if the group has lost it.
 test_program_gone() {
 	server A
 	a=$pid
@@ -230,7 +230,7 @@ test_program_gone() {
 	all_from B
 }
 
-# And takes away nobody else's.
+# But it replaces no other program, unless with --force.
 test_program_replaced() {
 	"$ctl" -j probe | grep -q '"group_program":true' || skip 'a kernel without BTF or iterators'
 	server A
@@ -254,7 +254,7 @@ test_program_replaced() {
 	all_from B
 }
 
-# The numbers go on, past a generation that stays.
+# Numbers of generations increase, and skip the index of a generation that stays.
 test_many_rollbacks() {
 	sockets=1 server A -w 1
 	attach "$pid"
@@ -275,11 +275,11 @@ test_many_rollbacks() {
 	says '"generation":10,.*"generation":1,'
 	kill "$pid"
 	until_sockets 2
-	# to the one that is left, not to X, which was never switched to
+	# the fallback is the generation that is left, not X, which never was one
 	all_from A
 }
 
-# As many generations as there are places, and one more.
+# A service has 8 generations at most.
 test_many_generations() {
 	sockets=1 server A -w 1
 	attach "$pid"

@@ -2,7 +2,7 @@
 # shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
 # UDP services by flow, by connection ID and by hash alone.
 
-# Who has begun with the old server stays there, new ones go to the new.
+# Peers of the old server stay with it, new peers get the new server.
 test_flow() {
 	ip=udp
 	server A
@@ -23,7 +23,7 @@ test_flow() {
 	all_from B
 }
 
-# While a flow is not silent its generation is not drained; once that is gone, it moves.
+# A generation with an active flow is not drained; when its sockets close, the flow moves.
 test_flow_moves() {
 	ip=udp
 	server A
@@ -56,7 +56,7 @@ flood() {
 }
 
 # Peers in conversation with the old server stay with it, however many others send a datagram;
-# new peers are served meanwhile, and what was evicted is told.
+# new peers are served meanwhile, and evictions are counted.
 test_flow_flood() {
 	ip=udp
 	server A
@@ -76,8 +76,8 @@ test_flow_flood() {
 	says "^reuseport_flows_evicted_total{service=\"$s\"} [1-9]"
 }
 
-# With more peers in conversation than the table holds, those who are in it stay there; the others
-# are served by hash, and counted.
+# With more active peers than the table holds, those in the table stay there; the others are
+# served by hash, and counted.
 test_flow_table_full() {
 	ip=udp
 	server A
@@ -134,7 +134,7 @@ test_none() {
 	says '^moved 4$'
 }
 
-# ask HEX WHO: each datagram of HEX is answered by one that the pattern fits
+# ask HEX WHO: a worker whose name matches answers each datagram of HEX
 ask() {
 	must "$helper" load -f 20 -q "$1" udp 127.0.0.1 "$port"
 	! sed '/^failed\|^moved/d' "$tmp/out" | grep -qv "^$2 " || broken "asked $1, not only $2 answered"

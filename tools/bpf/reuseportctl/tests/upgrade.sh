@@ -2,12 +2,12 @@
 # shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
 # Services that another version of reuseportctl has pinned.
 
-# A service as version 1.0 made it, of the workers of a server. attach_1 PID [MODE]
+# attach_1 PID [MODE]: make a service as version 1.0 did, of the workers of a server
 attach_1() {
 	must "$here/layout1" attach "$s" $ip "$port" "${2:-none}" "$1" $(children "$1")
 }
 
-# The tool shows, drains and detaches a service of layout 1, and changes it after an upgrade.
+# A service of layout 1 can be shown; it can be changed after an upgrade only.
 test_upgrade() {
 	server A
 	a=$pid
@@ -53,7 +53,7 @@ test_upgrade_detach() {
 	all_from A
 }
 
-# What a newer version has made is left alone, by each command and in a list.
+# Every command rejects a service that a newer version has made.
 test_upgrade_newer() {
 	command -v bpftool >/dev/null || skip 'no bpftool'
 	server A
@@ -83,7 +83,7 @@ test_upgrade_size() {
 	must "$ctl" detach "$s"
 }
 
-# What was counted, and who is known, is the same after an upgrade.
+# Counters and flows are the same after an upgrade.
 test_upgrade_counters() {
 	ip=udp
 	server A -i
@@ -100,7 +100,7 @@ test_upgrade_counters() {
 	[ "$sum" = 200 ] || broken "$sum packets counted, not 200"
 }
 
-# A drain that waits goes on with the pins that an upgrade has made.
+# A waiting drain uses the new pins after an upgrade.
 test_upgrade_drain() {
 	server A
 	a=$pid
@@ -112,7 +112,7 @@ test_upgrade_drain() {
 	echo $drain >>"$tmp/pids"
 	usleep 300000
 	must "$ctl" upgrade "$s" --force
-	# the old server is the current one again, as the new pins alone say
+	# only the new pins have the old server as the current one
 	must "$ctl" rollback "$s"
 	! wait $drain || broken 'did not fail'
 	cp "$tmp/drain" "$tmp/out"
@@ -135,8 +135,8 @@ until_packets() {
 	done
 }
 
-# 20 upgrades from layout 1 under load: no peer of the old server and no new one reaches another
-# socket, in PACKETS packets (100,000; 1,000,000 if commands are killed at each system call).
+# 20 upgrades from layout 1 under load: of PACKETS packets (100,000; 1,000,000 with STEP=1) none
+# reaches another socket, of old peers or of new ones.
 test_upgrade_packets() {
 	ip=udp sum=0
 	[ "${STEP:-1}" = 1 ] || PACKETS=${PACKETS:-100000}
