@@ -9,6 +9,8 @@ there. Each error of each call in the documentation counts as passed.
 
 An error of bpf_map_update_elem() also has to be where ELSEWHERE says: in the map's source,
 in the table of the KUnit test, and in the messages of the tools.
+
+Also, docs/TESTING.md must have each check that the Makefile runs.
 """
 import re
 import sys
@@ -18,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "Documentation/bpf/map_reuseport_sockarray.rst"
 RUN_PAGE = ROOT / "Documentation/bpf/bpf_prog_run.rst.patch"
 TESTS = ROOT / "tools/testing/selftests/reuseport_array"
+TESTING = ROOT / "docs/TESTING.md"
 
 # call -> helpers of the tests that make it and return what it returns
 CALLS = {
@@ -114,6 +117,17 @@ def elsewhere(errors):
             yield f"{name}: bpf_map_update_elem() is not documented to return {error}"
 
 
+def undocumented_checks():
+    """The checks of make check, check-deep and check-release that TESTING.md lacks."""
+    makefile, page = (ROOT / "Makefile").read_text(), TESTING.read_text()
+    for checks in re.findall(r"^(?:DEEP_|RELEASE_)?CHECKS = ((?:.*\\\n)*.*)", makefile, re.M):
+        for words in re.findall(r"'.*?'|[^\s'\\]+", checks):
+            words = words.strip("'")
+            script = re.search(r"harness/\S+|make \S+", words)[0]
+            if not re.search(rf"[`/ ]{re.escape(script)}[` ]", page):
+                yield f"{TESTING.name} does not describe {words}"
+
+
 def main():
     page, (tests, wrong) = documented(), expected()
     wrong |= set(elsewhere(page["bpf_map_update_elem"]))
@@ -122,6 +136,7 @@ def main():
             wrong.add(f"{call}() is documented to return {error}, which no test expects")
         for error in sorted(tests.get(call, set()) - page.get(call, set())):
             wrong.add(f"{call}() is not documented to return {error}, which a test expects")
+    wrong.update(undocumented_checks())
     for line in sorted(wrong):
         print(f"check-docs: {line}", file=sys.stderr)
     count = sum(map(len, page.values()))
