@@ -216,6 +216,17 @@ def write_patches(repository, states, messages, cover, directory):
     return sorted(out.glob("*.patch"))[1:]
 
 
+def cover_of(parts):
+    """The cover letter; @NAME@ in it is the number of the part NN-NAME."""
+    numbers = {part.name[3:]: str(n) for n, part in enumerate(parts, 1)}
+    text = (HERE / "cover").read_text()
+    for name in re.findall(r"@([a-z-]+)@", text):
+        if name not in numbers:
+            die(f"the cover letter refers to the part {name}, which is not there")
+        text = text.replace(f"@{name}@", numbers[name])
+    return text
+
+
 def write_series(repository):
     if (trees.BASE_DIR / "exclude").is_file():
         die(f"Linux {trees.BASE} takes a part of the patch half only; for it there is `make diff`")
@@ -225,7 +236,7 @@ def write_series(repository):
         if text != steps.ours.get(name, steps.stripped.get(name)):
             die(f"with all parts applied, {name} is not what the patch half has")
     write_patches(repository, [steps.files(n) for n in range(count + 1)],
-                  [p.message for p in steps.parts], (HERE / "cover").read_text(), "series")
+                  [p.message for p in steps.parts], cover_of(steps.parts), "series")
 
 
 def write_fixes(repository):
