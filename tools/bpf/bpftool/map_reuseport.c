@@ -514,8 +514,8 @@ static const char *state_name(const struct slot *slot)
 	}
 }
 
-/* The slots from @first to @last have no value, because of @err. */
-static void print_gap_json(__u32 first, __u32 last, int err)
+/* Slots from @first on, up to @last if they are a range, have no value, because of @err. */
+static void print_empty_json(__u32 first, const __u32 *last, int err)
 {
 	jsonw_start_object(json_wtr);
 	jsonw_name(json_wtr, "key");
@@ -525,10 +525,25 @@ static void print_gap_json(__u32 first, __u32 last, int err)
 	jsonw_string_field(json_wtr, "error", strerror(err));
 	jsonw_end_object(json_wtr);
 	jsonw_uint_field(json_wtr, "slot", first);
-	jsonw_uint_field(json_wtr, "last_slot", last);
+	if (last)
+		jsonw_uint_field(json_wtr, "last_slot", *last);
 	if (err == ENOSPC)
 		jsonw_string_field(json_wtr, "reason", UNREADABLE);
 	jsonw_end_object(json_wtr);
+}
+
+/* One element for each slot, as for every other map, or one for all of them. */
+static void print_gap_json(__u32 first, __u32 last, bool ranges, int err)
+{
+	__u32 slot = first;
+
+	if (ranges) {
+		print_empty_json(first, &last, err);
+		return;
+	}
+	do {
+		print_empty_json(slot, NULL, err);
+	} while (slot++ < last);
 }
 
 static void print_slot_json(struct bpf_map_info *info, struct slot *slot, struct btf *btf)
@@ -569,17 +584,17 @@ static void print_slot_json(struct bpf_map_info *info, struct slot *slot, struct
 	jsonw_end_object(json_wtr);
 }
 
-static void print_json(struct bpf_map_info *info, struct btf *btf)
+static void print_json(struct bpf_map_info *info, struct btf *btf, bool ranges)
 {
 	__u32 next = 0, i;
 
 	for (i = 0; i < dump.nr_slots; next = dump.slots[i++].index + 1) {
 		if (next < dump.slots[i].index)
-			print_gap_json(next, dump.slots[i].index - 1, ENOENT);
+			print_gap_json(next, dump.slots[i].index - 1, ranges, ENOENT);
 		print_slot_json(info, &dump.slots[i], btf);
 	}
 	if (next < dump.entries)
-		print_gap_json(next, dump.entries - 1, ENOENT);
+		print_gap_json(next, dump.entries - 1, ranges, ENOENT);
 }
 
 /* The column netns is only printed if it has content. */
@@ -774,14 +789,14 @@ static void free_dump(void)
 
 /* Print the elements. For JSON the caller has started the array. */
 int reuseport_array_dump(int fd, struct bpf_map_info *info, struct btf *btf,
-			 unsigned int *nr_elems)
+			 bool ranges, unsigned int *nr_elems)
 {
 	int err = -1;
 
 	if (info->value_size != sizeof(__u64)) {
 		p_info("Cannot read the map: " UNREADABLE ".");
 		if (json_output)
-			print_gap_json(0, info->max_entries - 1, ENOSPC);
+			print_gap_json(0, info->max_entries - 1, ranges, ENOSPC);
 		return 0;
 	}
 
@@ -790,7 +805,7 @@ int reuseport_array_dump(int fd, struct bpf_map_info *info, struct btf *btf,
 		goto out;
 
 	if (json_output)
-		print_json(info, btf);
+		print_json(info, btf, ranges);
 	else
 		print_table();
 	*nr_elems = dump.nr_slots;

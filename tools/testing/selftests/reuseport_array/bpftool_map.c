@@ -249,7 +249,7 @@ TEST_F(bpftool, dump_json)
 
 	snprintf(text, sizeof(text), "[%s\"value\":{\"error\":", json_key_of(0));
 	EXPECT_TRUE(SAYS(text));
-	EXPECT_TRUE(SAYS("{\"error\":\"No such file or directory\"},\"slot\":0,\"last_slot\":0},"));
+	EXPECT_TRUE(SAYS("{\"error\":\"No such file or directory\"},\"slot\":0},"));
 	snprintf(text, sizeof(text), "%s\"value\":[\"0x", json_key_of(1));
 	EXPECT_TRUE(SAYS(text));
 	snprintf(text, sizeof(text), "\"value\":[%s],\"slot\":1,\"cookie\":%llu,\"found\":true,",
@@ -269,6 +269,19 @@ TEST_F(bpftool, dump_json)
 	snprintf(text, sizeof(text), "[{\"pid\":%d,\"comm\":\"some server\"}],", getpid());
 	EXPECT_TRUE(SAYS(text));
 	EXPECT_TRUE(SAYS("],\"pids_complete\":true}"));
+	/* one element for each slot, as bpftool prints other maps */
+	EXPECT_EQ(SLOTS, count(self->out, "\"key\":"));
+	EXPECT_TRUE(SAYS("\"slot\":2},"));
+	EXPECT_TRUE(SAYS("\"slot\":7}]"));
+}
+
+/* With "ranges" consecutive empty slots are one element. */
+TEST_F(bpftool, dump_ranges_json)
+{
+	run(self, _metadata, ROOT, "-j map dump", "ranges");
+	EXPECT_EQ(0, self->status);
+	EXPECT_EQ(5, count(self->out, "\"key\":"));
+	EXPECT_TRUE(SAYS("\"slot\":0,\"last_slot\":0},"));
 	EXPECT_TRUE(SAYS("\"slot\":2,\"last_slot\":4}"));
 	EXPECT_TRUE(SAYS("\"slot\":6,\"last_slot\":7}]"));
 }
@@ -509,7 +522,7 @@ TEST_F(bpftool, empty)
 	run(self, _metadata, ROOT, "map dump", "");
 	EXPECT_EQ(0, self->status);
 	EXPECT_STREQ(" 0-7  (empty)\nFound 0 elements\n", self->out);
-	run(self, _metadata, ROOT, "-j map dump", "");
+	run(self, _metadata, ROOT, "-j map dump", "ranges");
 	EXPECT_TRUE(SAYS("\"slot\":0,\"last_slot\":7}]"));
 }
 
@@ -548,7 +561,9 @@ TEST_F(bpftool, values_of_4_bytes)
 	run(self, _metadata, ROOT, "-j map dump", "");
 	EXPECT_EQ(0, self->status);
 	EXPECT_TRUE(SAYS("\"value\":{\"error\":\"No space left on device\"},\"slot\":0,"));
-	EXPECT_TRUE(SAYS(",\"last_slot\":7,\"reason\":\"values of 4 bytes"));
+	EXPECT_EQ(SLOTS, count(self->out, "\"reason\":\"values of 4 bytes"));
+	run(self, _metadata, ROOT, "-j map dump", "ranges");
+	EXPECT_TRUE(SAYS("\"slot\":0,\"last_slot\":7,\"reason\":\"values of 4 bytes"));
 	run(self, _metadata, ROOT, "map show", "");
 	EXPECT_TRUE(SAYS("max_entries 8  filled_slots ?  memlock"));
 	run(self, _metadata, ROOT, "-j map show", "");
