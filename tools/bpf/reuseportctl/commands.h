@@ -16,6 +16,7 @@ int cmd_drain(const struct arguments *args);
 int cmd_flows(const struct arguments *args);
 int cmd_help(const struct arguments *args);
 int cmd_metrics(const struct arguments *args);
+int cmd_pid(const struct arguments *args);
 int cmd_probe(const struct arguments *args);
 int cmd_restart(const struct arguments *args);
 int cmd_rollback(const struct arguments *args);
@@ -134,6 +135,18 @@ static const struct command commands[] = {
 		.help = "Show services, generations and sockets",
 		.options = {
 			{ "--watch", 0, FLAG, NULL, 0, NULL, "show it again every second" },
+		},
+	},
+	{
+		.name = "pid",
+		.run = cmd_pid,
+		.words = "NAME",
+		.complete = "@service",
+		.max_words = 1,
+		.help = "Print the main process of a generation",
+		.options = {
+			{ "--generation", 0, NUMBER, "G", INT32_MAX, NULL,
+			  "which one (default: the current one)" },
 		},
 	},
 	{

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0
+/* pid: the main process of a generation, for scripts. */
+#include "args.h"
+#include "generation.h"
+#include "proc.h"
+#include "service.h"
+
+static int find(const struct service *service, __u32 number, struct generation *info)
+{
+	if (generation_read(service, number, info))
+		return fail("service %s has no generation %u: reuseportctl show %s lists them",
+			    service->name, number, service->name);
+	/* another process may have got its PID */
+	if (!proc_is_alive(info->pid, info->started))
+		return fail("%s(%d), the main process of generation %u of service %s, has ended",
+			    info->comm, info->pid, number, service->name);
+	return 0;
+}
+
+int cmd_pid(const struct arguments *args)
+{
+	struct generation info;
+	struct service service;
+	int err;
+
+	if (args_require_name(args) || service_open(&service, args->words[0]))
+		return -1;
+	err = find(&service, args_number(args, "--generation", service.now.current), &info);
+	service_close(&service);
+	if (err)
+		return -1;
+	if (json) {
+		jsonw_start_object(json);
+		jsonw_string_field(json, "service", args->words[0]);
+		jsonw_uint_field(json, "generation", info.number);
+		jsonw_uint_field(json, "pid", info.pid);
+		jsonw_end_object(json);
+	} else {
+		printf("%d\n", info.pid);
+	}
+	return 0;
+}
