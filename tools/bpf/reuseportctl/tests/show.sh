@@ -55,6 +55,26 @@ test_show_broken() {
 	says "^\[{\"name\":\"$s\".*}\]\$"
 }
 
+# The main process of the current generation, and of another; none if it has ended.
+test_pid() {
+	server A
+	old=$pid
+	attach "$pid"
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	must "$ctl" pid "$s"
+	says "^$pid\$"
+	must "$ctl" pid "$s" --generation 1
+	says "^$old\$"
+	must "$ctl" -j pid "$s"
+	says "^{\"service\":\"$s\",\"generation\":2,\"pid\":$pid}\$"
+	refuse 'has no generation 3' "$ctl" pid "$s" --generation 3
+	kill "$old"
+	wait "$old"
+	refuse "($old), the main process of generation 1 of service $s, has ended" \
+		"$ctl" pid "$s" --generation 1
+}
+
 test_metrics() {
 	server A
 	attach "$pid"
