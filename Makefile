@@ -19,7 +19,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1@\2/p' Makefile | awk -F@ '{printf "  %-20s%s\n", $$1, $$2}'
 	@echo
 	@echo 'BASE_TARBALL=linux-6.12.y.tar.xz uses that tarball instead of Debian'"'"'s package.'
-	@echo 'BASE=6.1: make demo, check, shell, diff on that Linux, in build/6.1.'
+	@echo 'BASE=7.3 or 6.1: make demo, check, bench, shell, diff on that Linux, in build/7.3.'
 
 # reuseportctl for this machine. It needs no kernel tree.
 PREFIX ?= /usr/local
@@ -66,9 +66,9 @@ check-systemd: tests ours/um ## run the manual page's unit under systemd and rel
 
 .PHONY: check
 check: tests ## the tests (10 minutes, and 20 to build the kernels)
-	@$(if $(AT),,harness/packages/install qemu)
-	@$(RUN_CHECKS) $(call kernels,$(GUESTS) $(if $(AT),,ours/debug ours/bench)) -- \
-		$(if $(AT),harness/suites/selftests,$(CHECKS))
+	@$(if $(PARTIAL),,harness/packages/install qemu)
+	@$(RUN_CHECKS) $(call kernels,$(GUESTS) $(if $(PARTIAL),,$(AT)ours/debug $(AT)ours/bench)) -- \
+		$(if $(PARTIAL),harness/suites/selftests,$(if $(AT),$(BASE_CHECKS),$(CHECKS)))
 
 .PHONY: check-deep
 check-deep: tests ## also long tests, mutants, KCSAN, PREEMPT_RT (half an hour to build, then an hour; resumes)
@@ -87,7 +87,15 @@ RUN_CHECKS = harness/checks/run-checks.py
 # The kernels that most checks need, and the commands that build kernels
 GUESTS = $(addprefix $(AT),ours/um stock/um stripped/um)
 kernels = $(foreach k,$(1),'harness/kernel/build $(k)')
+# Does the base lack a part of what we have, such as the KUnit tests?
+PARTIAL := $(if $(AT),$(wildcard harness/base/$(BASE)/exclude))
 
+BASE_CHECKS = \
+	'harness/suites/selftests-smp debug' \
+	'harness/suites/selftests-smp debug stress' \
+	harness/suites/selftests \
+	harness/bench/check-limits \
+	harness/suites/kunit
 CHECKS = \
 	'harness/suites/selftests-smp debug' \
 	'harness/suites/selftests-smp debug stress' \
