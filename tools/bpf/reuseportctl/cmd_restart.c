@@ -252,6 +252,39 @@ static int read_args(const struct arguments *args, struct plan *plan)
 	return plan->signal < 0 ? -1 : 0;
 }
 
+/* The generation that serves: the current one, or if that has no socket any more the newest
+ * that has some, which the program falls back to. Sockets that are in no generation serve too
+ * if none has any; then it is not clear what to replace.
+ */
+static int find_serving(const struct service *service, __u32 *number)
+{
+	struct held_socket *sockets;
+	int count;
+
+	*number = service->now.current;
+	if (generation_nr_sockets(service, *number))
+		return 0;
+	if (drain_choose(service)) {
+		*number = drain_choose(service);
+		return 0;
+	}
+	count = sockets_find(&service->endpoint, 0, &sockets);
+	if (count > 0 && sockets[0].pid)
+		fail("no generation of service %s has a socket any more, but process %d (%s) "
+		     "serves at its address: reuseportctl switch %s --pid %d makes it the current "
+		     "one, which a restart then replaces",
+		     service->name, sockets[0].pid, sockets[0].comm, service->name,
+		     sockets[0].pid);
+	else if (count > 0)
+		fail("no generation of service %s has a socket any more, but a process that is "
+		     "not visible here serves at its address: run this in its PID namespace, or "
+		     "that of the host",
+		     service->name);
+	if (count >= 0)
+		free(sockets);
+	return count ? -1 : 0;
+}
+
 /* Open and lock all services. plan->nr_services is how many are open. */
 static int open_targets(const struct arguments *args, struct plan *plan,
 			struct switch_target *targets)
@@ -264,8 +297,7 @@ static int open_targets(const struct arguments *args, struct plan *plan,
 		if (service_open_locked(service, args->words[i]))
 			return -1;
 		plan->nr_services++;
-		targets[i].old_gen = service->now.current;
-		if (require_netns(service) ||
+		if (require_netns(service) || find_serving(service, &targets[i].old_gen) ||
 		    (plan->old_pid &&
 		     server_read(plan->old_pid, service->config.netns, &plan->old)))
 			return -1;
@@ -283,7 +315,7 @@ static void print_plan(const struct switch_target *targets, const struct plan *p
 		say("would start %s, switch service %s to it as generation %u, and drain and stop "
 		    "generation %u",
 		    plan->command[0], service->name, generation_next(service),
-		    service->now.current);
+		    targets[i].old_gen);
 	}
 }
 
@@ -398,6 +430,56 @@ static int bring_up(struct switch_target *targets, const struct plan *plan)
 
 /* -- Draining and stopping ------------------------------------------------------------------ */
 
+/* What has_new_failed() looks at, and whether it was so. */
+static const struct switch_target *watched;
+static int nr_watched;
+static bool new_failed;
+
+/* Has the new server lost its sockets in one of its services? Most often it has exited. */
+static bool has_new_failed(void)
+{
+	int i;
+
+	for (i = 0; i < nr_watched; i++) {
+		const struct service *service = &watched[i].service;
+
+		if (generation_nr_sockets(service, watched[i].new_gen))
+			continue;
+		/* detach empties all maps */
+		if (service_check_exists(service))
+			return true;
+		new_failed = true;
+		return fail("the new server has no socket of service %s any more, most likely "
+			    "because it has exited",
+			    service->name);
+	}
+	return false;
+}
+
+/* The new server has failed while the old one still serves: that is the current one again. */
+static void switch_back(struct switch_target *targets, const struct plan *plan)
+{
+	struct generation info;
+	int i, err = 0;
+
+	report_errors();
+	for (i = 0; i < plan->nr_services && !err; i++) {
+		struct service *service = &targets[i].service;
+
+		err = service_lock(service);
+		/* another command may have switched meanwhile */
+		if (!err && service->now.current == targets[i].new_gen)
+			err = generation_switch(service, targets[i].old_gen);
+		if (!err && service->now.current == targets[i].old_gen)
+			say("service %s: back to generation %u, which was not stopped",
+			    service->name, targets[i].old_gen);
+	}
+	if (!err && !generation_read(&targets[0].service, targets[0].old_gen, &info))
+		notify_systemd(plan->old_pid ? plan->old_pid : info.pid);
+	for (i = 0; i < plan->nr_services; i++)
+		service_unlock(&targets[i].service);
+}
+
 /* The old server must be drained in all its services before it gets the signal. */
 static int stop_old(struct switch_target *targets, const struct plan *plan)
 {
@@ -407,6 +489,8 @@ static int stop_old(struct switch_target *targets, const struct plan *plan)
 		err = service_lock(&targets[i].service) ||
 		      server_find(&targets[i].service, targets[i].old_gen,
 				  plan->old_pid ? &plan->old : NULL, &targets[i].old);
+	if (!err && has_new_failed())
+		err = -1;
 	for (i = 0; i < plan->nr_services && !err; i++)
 		if (!i || targets[i].old.pid != targets[i - 1].old.pid)
 			err = server_stop(&targets[i].old, plan->signal);
@@ -422,9 +506,12 @@ static int take_down(struct switch_target *targets, const struct plan *plan)
 		.idle = plan->idle,
 		.end = now_ms() + plan->drain_timeout,
 		.resume_cmd = resume_cmd,
+		.is_over = has_new_failed,
 	};
 	int i, err = 0;
 
+	watched = targets;
+	nr_watched = plan->nr_services;
 	describe_rest(targets, plan, resume_cmd, sizeof(resume_cmd));
 	for (i = 0; i < plan->nr_services && !err; i++) {
 		drain.number = targets[i].old_gen;
@@ -432,6 +519,8 @@ static int take_down(struct switch_target *targets, const struct plan *plan)
 	}
 	if (!err)
 		err = stop_old(targets, plan);
+	if (err && new_failed)
+		switch_back(targets, plan);
 	for (i = 0; i < plan->nr_services && !err; i++) {
 		drain.number = targets[i].old_gen;
 		err = drain_wait_end(&targets[i].service, &drain, &targets[i].old, plan->signal);

@@ -116,6 +116,8 @@ int drain_wait(struct service *service, const struct drain *drain)
 		looks = MAX_LOOKS;
 
 	for (;;) {
+		if (drain->is_over && drain->is_over())
+			return -1;
 		if (read_backlog(service, drain->number, &backlog))
 			return -1;
 		if (service->now.current == drain->number)

@@ -13,6 +13,7 @@ struct drain {
 	__u64 idle;		/* ms without packets, or IDLE_DEFAULT */
 	__u64 end;		/* of the time to wait, as now_ms() has it */
 	const char *resume_cmd;	/* the command that continues, for messages */
+	bool (*is_over)(void);	/* records why there is no sense in waiting; or NULL */
 };
 
 __u64 drain_idle(const struct service *service, __u64 idle);

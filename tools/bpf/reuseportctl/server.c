@@ -156,6 +156,52 @@ int server_prepare(struct service *service, const struct held_socket *sockets, i
 
 /* -- Stopping ------------------------------------------------------------------------- */
 
+/* Does a process descend from this command, as a new server does that it has started? */
+static bool is_our_descendant(pid_t pid)
+{
+	struct process process;
+
+	while (!proc_read(pid, &process)) {
+		if (process.parent == getpid())
+			return true;
+		pid = process.parent;
+	}
+	return false;
+}
+
+/* Fail if the process, or one that it has started, also has sockets of the current generation:
+ * a server that replaced its own workers, say, and was switched to them.
+ */
+static int check_not_serving(const struct service *service, const struct process *process)
+{
+	int count, nr_members, serving = 0, i;
+	struct held_socket *sockets;
+	struct member *members;
+
+	if (!process->pid || !proc_is_alive(process->pid, process->started))
+		return 0;
+	count = sockets_find(&service->endpoint, process->pid, &sockets);
+	if (count < 0)
+		return -1;
+	nr_members = generation_members(service, &members);
+	for (i = 0; i < count && nr_members > 0; i++)
+		if (member_find(members, nr_members, sockets[i].info.cookie) ==
+			    service->now.current &&
+		    !is_our_descendant(sockets[i].pid))
+			serving++;
+	free(members);
+	free(sockets);
+	if (nr_members < 0)
+		return -1;
+	if (!serving)
+		return 0;
+	return fail("process %d is not stopped: it and its children also have %d socket%s of "
+		    "generation %u of service %s, the current one. Stop its old workers only, if "
+		    "they do not exit by themselves",
+		    process->pid, serving, serving == 1 ? "" : "s", service->now.current,
+		    service->name);
+}
+
 int server_find(struct service *service, __u32 number, const struct process *known,
 		struct process *process)
 {
@@ -168,7 +214,7 @@ int server_find(struct service *service, __u32 number, const struct process *kno
 	*process = known ? *known : (struct process){};
 	if (!known && !generation_read(service, number, &info))
 		*process = (struct process){ .pid = info.pid, .started = info.started };
-	return 0;
+	return check_not_serving(service, process);
 }
 
 int server_stop(const struct process *process, int signal)

@@ -243,3 +243,74 @@ test_restart_number() {
 	refuse 'one by one' "$ctl" -n restart "x$s" "y$s" -- true
 	[ ! -e "$tmp/started" ] || broken 'something was started'
 }
+
+# A new server that exits while the old one drains: the old one serves again at once, is not
+# stopped, and the restart fails.
+test_restart_new_exits() {
+	server A
+	old=$pid
+	attach "$old"
+	begin_restart --idle 30s
+	new=$(sed -n 's/.*switched to generation 2, helper(\([0-9]*\)).*/\1/p' "$tmp/restart")
+	kill -9 "$new" $(children "$new")
+	! wait $restart || broken 'the restart succeeded without a new server'
+	cp "$tmp/restart" "$tmp/out"
+	says 'has no socket of service .* any more' 'back to generation 1, which was not stopped'
+	kill -0 "$old" || broken 'the old server was stopped'
+	all_from A
+	show
+	says '"current":1'
+}
+
+# The current generation has no sockets: restart replaces the one that serves in its place.
+test_restart_fallback() {
+	server A
+	old=$pid
+	attach "$old"
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	kill -9 "$pid" $(children "$pid")
+	until_sockets 4
+	must "$ctl" restart "$s" --idle 300ms -- "$helper" serve $ip 127.0.0.1 "$port" C
+	says 'generation 1 .* has stopped'
+	! kill -0 "$old" 2>/dev/null || broken 'the old server lives'
+	pid_of C >/dev/null
+	all_from C
+}
+
+# Somebody else has replaced the server: restart does not guess, and starts nothing.
+test_restart_unknown() {
+	server A
+	attach "$pid"
+	server B
+	old=$(pid_of A)
+	kill -9 "$old" $(children "$old")
+	until_sockets 4
+	refuse "switch $s --pid [1-9]" "$ctl" restart "$s" -- "$helper" serve $ip 127.0.0.1 "$port" C
+	[ ! "$(pid_of C)" ] || broken 'a new server was started'
+	all_from B
+	must "$ctl" switch "$s" --pid "$(pid_of B)"
+	must "$ctl" restart "$s" --idle 300ms -- "$helper" serve $ip 127.0.0.1 "$port" C
+	pid_of C >/dev/null
+	all_from C
+}
+
+# A server that has replaced its own workers is not stopped with the old ones.
+test_reloaded_in_place() {
+	mkfifo "$tmp/go"
+	sh -c "'$helper' serve $ip 127.0.0.1 $port A & read -r _ <'$tmp/go'
+		'$helper' serve $ip 127.0.0.1 $port B & wait" &
+	main=$!
+	echo $main >>"$tmp/pids"
+	until_sockets 4
+	attach "$main"
+	echo >"$tmp/go"
+	until_sockets 8
+	must "$ctl" switch "$s" --pid "$main"
+	refuse "process $main is not stopped: it and its children also have 4 sockets of generation 2" \
+		"$ctl" drain "$s" --idle 300ms --kill KILL
+	kill -0 $main || broken 'the server was stopped'
+	all_from B
+	pid_of A >/dev/null
+	pid_of B >/dev/null
+}
