@@ -7,6 +7,8 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#include <sys/socket.h>
 
 #include "args.h"
 #include "flow_table.h"
@@ -151,6 +153,116 @@ static int make_plan(const struct arguments *args, struct plan *plan)
 	return group_check_free(plan->name, &plan->endpoint, plan->sockets[0].info.cookie);
 }
 
+/* -- What the service leaves out -------------------------------------------------------- */
+
+/* All listeners and bound UDP sockets of the server. Return how many, or -1. */
+static int find_all_sockets(pid_t pid, struct held_socket **list)
+{
+	static const __u32 protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
+	static const __u32 families[] = { AF_INET, AF_INET6 };
+	struct socket_info *all = NULL, *some, *larger;
+	int count = 0, nr = 0;
+	unsigned int i;
+
+	for (i = 0; i < 4 && nr >= 0; i++) {
+		struct endpoint any = {
+			.protocol = protocols[i / 2],
+			.family = families[i % 2],
+		};
+
+		nr = sock_diag_list(&any, &some);
+		if (nr <= 0)
+			continue;
+		larger = realloc(all, (count + nr) * sizeof(*all));
+		if (larger) {
+			all = larger;
+			memcpy(all + count, some, nr * sizeof(*all));
+			count += nr;
+		} else {
+			nr = fail("out of memory");
+		}
+		free(some);
+	}
+	if (nr >= 0)
+		count = sockets_find_owners(all, count, pid, list);
+	free(all);
+	return nr < 0 ? -1 : count;
+}
+
+static int is_at(const char *name, void *arg)
+{
+	const struct endpoint *at = arg;
+	struct service_config config;
+
+	if (store_read_config(name, &config))
+		return 0;
+	return config.protocol == at->protocol && config.family == at->family &&
+	       config.port == at->port && config.netns == proc_netns("self") &&
+	       !memcmp(config.address, at->address, sizeof(config.address));
+}
+
+static bool has_reuseport(const struct held_socket *held)
+{
+	socklen_t len = sizeof(int);
+	int reuseport = 0, fd;
+
+	fd = socket_try_dup(held);
+	if (fd < 0)
+		return false;
+	getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, &len);
+	close(fd);
+	return reuseport;
+}
+
+/* The server's other addresses stay without a service, and a restart loses requests there. */
+static void report_other_addresses(const struct plan *plan)
+{
+	char text[ENDPOINT_LEN];
+	struct held_socket *list = NULL;
+	int count, i, j;
+
+	count = find_all_sockets(plan->pid, &list);
+	for (i = 0; i < count; i++) {
+		struct endpoint *at = &list[i].info.at;
+
+		for (j = 0; j < i && !endpoint_is_equal(&list[j].info.at, at); j++)
+			;
+		if (j < i || endpoint_is_equal(at, &plan->endpoint) || store_visit(is_at, at) ||
+		    !has_reuseport(&list[i]))
+			continue;
+		say("not in service %s: %s(%d) also serves %s %s; attach that as a service of its "
+		    "own and restart both together",
+		    plan->name, list[i].comm, list[i].pid, protocol_name(at->protocol),
+		    endpoint_format(at, text));
+	}
+	free(list);
+}
+
+/* Sockets in the group that other processes have get nothing from now on. */
+static void report_other_processes(const struct plan *plan)
+{
+	struct held_socket *list = NULL, *first = NULL;
+	int count, others = 0, i, j;
+
+	count = sockets_find(&plan->endpoint, 0, &list);
+	for (i = 0; i < count; i++) {
+		for (j = 0; j < plan->count; j++)
+			if (plan->sockets[j].info.cookie == list[i].info.cookie)
+				break;
+		if (j < plan->count)
+			continue;
+		if (!others++)
+			first = &list[i];
+	}
+	if (others)
+		say("not in service %s: %d socket%s at its address, of process %d (%s), which "
+		    "neither process %d nor its children have; %s nothing until a switch",
+		    plan->name, others, others == 1 ? "" : "s", first->pid,
+		    *first->comm ? first->comm : "?", plan->pid,
+		    others == 1 ? "it gets" : "they get");
+	free(list);
+}
+
 static int carry_out(const struct plan *plan)
 {
 	struct service service;
@@ -177,6 +289,11 @@ int cmd_attach(const struct arguments *args)
 	if (!err && plan.replaces_stale)
 		say("service %s is stale, all its sockets are closed: creating it again",
 		    plan.name);
+	if (!err) {
+		report_other_addresses(&plan);
+		report_other_processes(&plan);
+		drop_errors();
+	}
 	if (!err && !args->dry_run)
 		err = carry_out(&plan);
 	if (!err)

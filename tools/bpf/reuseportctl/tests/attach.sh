@@ -234,3 +234,22 @@ instructions() {
 	bytes=$(sed -n 's/.*xlated \([0-9]*\)B.*/\1/p' "$tmp/out")
 	[ "${bytes:-99999}" -le $((8 * $2)) ] || broken "$bytes bytes of instructions, not $((8 * $2))"
 }
+
+# attach says which addresses of the server, and which sockets of the group, it leaves out.
+test_attach_leaves_out() {
+	"$helper" both 127.0.0.1 "$port" A &
+	pid=$!
+	echo $pid >>"$tmp/pids"
+	until_sockets 4
+	main=$pid
+	server B
+	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$main"
+	says "not in service $s: .* also serves udp 127.0.0.1:$port; attach that" \
+		"not in service $s: 4 sockets at its address, of process [1-9]"
+	must "$ctl" attach "x$s" udp "127.0.0.1:$port" --pid "$main"
+	! grep -q 'not in service' "$tmp/out" || broken 'an address that has a service is reported'
+	must "$ctl" detach "x$s"
+	must "$ctl" detach "$s"
+	must "$ctl" -n attach "$s" udp "127.0.0.1:$port" --pid "$main"
+	says "also serves tcp 127.0.0.1:$port; attach that"
+}
