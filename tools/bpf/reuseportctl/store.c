@@ -11,7 +11,7 @@
  *
  * reuseportctl 1.0 had its pins in NAME itself. That is layout 1, read here as edition 0. A
  * version 1.0 that meets a directory of ours finds no pin in it, and cannot remove the
- * directory, as it is not empty: it changes nothing.
+ * directory because it is not empty: it changes nothing.
  *
  * The lock is an flock() on NAME, which ends with the process that holds it, and is the same
  * in all layouts.

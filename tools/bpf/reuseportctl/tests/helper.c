@@ -244,7 +244,7 @@ static int serve(int argc, char **argv)
 		pids[i] = fork();
 		if (!pids[i])
 			exit(work(&target, sockets, reuseport, deaf, name, ready[1]));
-		/* one after the other, so that their order is that of their slots */
+		/* one at a time, so that their order is that of their slots */
 		if (read(ready[0], &byte, 1) != 1)
 			die("read");
 		interface = NULL;

@@ -25,7 +25,7 @@ test_restart_two() {
 	until_sockets 4
 	must "$ctl" attach "x$s" udp "127.0.0.1:$port" --pid "$pid" --udp none
 	begin_load -c 200 -f 2 -p 5
-	refuse 'no service nobody' "$ctl" restart "$s" nobody -- true
+	refuse 'no service missing' "$ctl" restart "$s" missing -- true
 	refuse 'has 0 of 4 sockets' "$ctl" restart "$s" "x$s" --timeout 1s -- "$helper" serve tcp 127.0.0.1 "$port" B
 	says "service $s stays with generation 1" "service x$s stays with generation 1"
 	all_from A
@@ -157,7 +157,7 @@ test_old_gone() {
 
 # A process that has reused the PID of the old server gets no signal.
 test_old_reused() {
-	[ -e /proc/sys/kernel/ns_last_pid ] || skip 'a kernel that lets nobody choose a pid'
+	[ -e /proc/sys/kernel/ns_last_pid ] || skip 'this kernel does not let us choose a PID'
 	server A
 	attach "$pid"
 	sleep 60 &
@@ -278,7 +278,7 @@ test_restart_fallback() {
 	all_from C
 }
 
-# Somebody else has replaced the server: restart does not guess, and starts nothing.
+# Another process has replaced the server: restart does not guess, and starts nothing.
 test_restart_unknown() {
 	server A
 	attach "$pid"

@@ -154,7 +154,7 @@ FIXTURE_TEARDOWN(steer)
 	reuseportctl_bpf__destroy(self->skel);
 }
 
-/* Who gets a packet? Never nobody, so what remains is a cookie, 0 if the kernel chooses. */
+/* Which socket gets a packet? Returns its cookie, or 0 if the kernel chooses. */
 static __u64 receiver(struct __test_metadata *_metadata, const FIXTURE_DATA(steer) *self,
 		      __u32 hash, const struct frame *frame)
 {
@@ -239,9 +239,9 @@ TEST_F(steer, switch)
 	}
 }
 
-/* Sockets are closed, one after the other. The packet that finds one closed goes to another,
- * and from then on those that are left have everything between them. After the last one the
- * older generation takes over, then the kernel.
+/* Sockets are closed one at a time. The packet that finds one closed goes to another, and
+ * all later packets are distributed over the remaining sockets. After the last one the older
+ * generation takes over, then the kernel.
  */
 TEST_F(steer, sockets_that_close)
 {
