@@ -3,10 +3,19 @@
  * passes with the fix of its name. The race of 03-free-compares has a program of its own,
  * race.c of repro-free-race, and 06-index-nospec is seen in the object code alone.
  */
-#include <linux/filter.h>
 #include <linux/bpf.h>
+#include <linux/filter.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 
 #include "common.h"
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP	262
+#endif
 
 static const struct kind tcp = { AF_INET, SOCK_STREAM };
 
@@ -161,6 +170,57 @@ TEST_F(fixes, cookie_preemption)
 	ASSERT_EQ(0, put(self->map, 0, self->listener, BPF_ANY));
 	EXPECT_EQ(0, get(self->map, 0, &cookie));
 	EXPECT_EQ(cookie_of(self->listener), cookie);
+}
+
+/* How many MPTCP listeners sock_diag reports. */
+static int count_mptcp_listeners(struct __test_metadata *_metadata)
+{
+	struct {
+		struct nlmsghdr header;
+		struct inet_diag_req_v2 diag;
+		struct nlattr attr;
+		__u32 protocol;
+	} request = {
+		.header = { sizeof(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP },
+		.diag = { .sdiag_family = AF_INET, .idiag_states = 1 << TCP_LISTEN },
+		.attr = { NLA_HDRLEN + sizeof(__u32), INET_DIAG_REQ_PROTOCOL },
+		.protocol = IPPROTO_MPTCP,
+	};
+	int diag = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	char answer[16384];
+	struct nlmsghdr *h;
+	int len, count = 0;
+
+	ASSERT_LE(0, diag);
+	ASSERT_EQ(sizeof(request), send(diag, &request, sizeof(request), 0));
+	for (;;) {
+		len = recv(diag, answer, sizeof(answer), 0);
+		ASSERT_LT(0, len);
+		for (h = (void *)answer; NLMSG_OK(h, len); h = NLMSG_NEXT(h, len)) {
+			ASSERT_NE(NLMSG_ERROR, h->nlmsg_type);
+			if (h->nlmsg_type == NLMSG_DONE)
+				goto done;
+			count++;
+		}
+	}
+done:
+	close(diag);
+	return count;
+}
+
+/* A dump of the MPTCP listeners of a group has all of them. */
+TEST_F(fixes, mptcp_diag)
+{
+	int i, fd;
+
+	for (i = 0; i < 5; i++) {
+		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_MPTCP);
+		ASSERT_LE(0, fd);
+		set_reuseport(_metadata, fd);
+		bind_to(_metadata, &tcp, fd, OTHER_PORT);
+		start_listening(_metadata, &tcp, fd);
+	}
+	EXPECT_EQ(5, count_mptcp_listeners(_metadata));
 }
 
 TEST_HARNESS_MAIN
