@@ -2,6 +2,7 @@
 # shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
 # Making a service of a running server, and removing it.
 
+# A running server becomes generation 1; a server that joins gets no traffic.
 test_attach() {
 	server A
 	before=$pid
@@ -20,6 +21,7 @@ test_attach() {
 	says '^A 200$'
 }
 
+# New connections are spread over all sockets of the generation.
 test_spread() {
 	server A
 	attach "$pid"
@@ -32,6 +34,7 @@ test_spread() {
 	done
 }
 
+# detach removes all pins, and the sockets can be attached again.
 test_detach() {
 	server A
 	a=$pid
@@ -51,26 +54,23 @@ test_detach() {
 	all_from A
 }
 
+# attach and switch work at an IPv6 address, TCP and UDP.
 test_ipv6() {
+	host=::1
 	for ip in tcp udp; do
 		port=$((port + 1))
-		"$helper" serve $ip ::1 "$port" A &
-		a=$!
-		"$helper" serve -d 500 $ip ::1 "$port" B &
-		b=$!
-		echo $a $b >>"$tmp/pids"
-		usleep 300000
-		must "$ctl" attach "$s$ip" $ip "[::1]:$port" --pid $a
-		"$helper" load -c 150 -f 2 -p 5 $ip ::1 "$port" >"$tmp/load" &
-		load=$!
-		usleep 100000
-		must "$ctl" switch "$s$ip" --pid $b
+		server A
+		attach "$pid"
+		server B
+		begin_load -c 150 -f 2 -p 5
+		must "$ctl" switch "$s" --pid "$pid"
 		end_load
-		"$helper" load -f 40 $ip ::1 "$port" >"$tmp/out" || broken 'answers failed'
-		says '^B 40$'
+		all_from B
+		must "$ctl" detach "$s"
 	done
 }
 
+# A second service of the same name or the same address is rejected.
 test_same_name() {
 	server A
 	a=$pid
@@ -87,7 +87,7 @@ test_same_name() {
 	all_from A
 }
 
-# A service whose sockets are all closed can be created again.
+# A service whose sockets are all closed can be attached or switched again.
 test_stale() {
 	server A
 	attach "$pid"
@@ -111,6 +111,7 @@ test_stale() {
 	must "$ctl" detach "$s"
 }
 
+# The program of somebody else is only replaced with --force.
 test_foreign() {
 	server A
 	a=$pid
@@ -125,8 +126,7 @@ test_foreign() {
 	rm -r "$root/../elsewhere-$s"
 }
 
-# An attach that fails at the last socket leaves the group unchanged: with another program, or
-# with none.
+# If attach fails at the last socket, the group keeps the program it had, or none.
 test_attach_in_vain() {
 	sockets=200 server A -i -w 2 -s 100
 	set -- $(children "$pid")
@@ -146,7 +146,7 @@ test_attach_in_vain() {
 	rm -r "$root/../elsewhere-$s"
 }
 
-# If no socket of the group can be duplicated, detach fails and changes nothing.
+# If detach cannot get a socket of the group, the service stays whole.
 test_detach_in_vain() {
 	"$helper" unable true 2>/dev/null || skip 'a kernel without seccomp filters'
 	server A
@@ -159,7 +159,7 @@ test_detach_in_vain() {
 	must "$ctl" detach "$s"
 }
 
-# At one address the sockets of another interface are another group.
+# Sockets bound to another interface are rejected; they are a group of their own.
 test_interface() {
 	server A -b lo
 	refuse 'bound to another interface.*alike' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
@@ -179,6 +179,7 @@ test_interface() {
 	! "$helper" strip "$1" 2>/dev/null || broken 'the program is on the group of lo'
 }
 
+# An MPTCP listener is rejected with a remedy.
 test_mptcp() {
 	[ "$(cat /proc/sys/net/mptcp/enabled 2>/dev/null)" = 1 ] || skip 'a kernel without MPTCP'
 	sockets=1 server A -m -w 1
@@ -186,7 +187,7 @@ test_mptcp() {
 	all_from A
 }
 
-# A classic BPF program has no id: only an iterator finds it.
+# A classic BPF program of somebody else is noticed where the kernel shows it.
 test_foreign_classic() {
 	"$ctl" -j probe | grep -q '"group_program":true' || skip 'a kernel without BTF or iterators'
 	"$helper" filter tcp 127.0.0.1 "$port" &
@@ -200,6 +201,7 @@ test_foreign_classic() {
 	says '"program":"on"'
 }
 
+# A generation may have 1,000 sockets.
 test_thousand() {
 	sockets=1000 server A -w 2 -s 500
 	attach "$pid"
@@ -212,8 +214,7 @@ test_thousand() {
 	says '"sockets":1000'
 }
 
-# The program has at most as many BPF instructions as reuseportctl.rst states. It has no loop
-# but the one over empty slots.
+# The program stays below the number of BPF instructions in the manual page.
 test_instructions() {
 	command -v bpftool >/dev/null || skip 'no bpftool'
 	server A

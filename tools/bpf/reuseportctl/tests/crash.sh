@@ -21,6 +21,7 @@ each_call() {
 	finish_load
 }
 
+# After attach was killed, attach succeeds.
 test_killed_attach() {
 	server A
 	a=$pid
@@ -33,6 +34,7 @@ test_killed_attach() {
 	all_from A
 }
 
+# After detach was killed, the service is whole, or can be attached.
 test_killed_detach() {
 	server A
 	a=$pid
@@ -44,6 +46,7 @@ test_killed_detach() {
 	all_from A
 }
 
+# After switch was killed, switch succeeds.
 test_killed_switch() {
 	server A
 	a=$pid
@@ -58,6 +61,7 @@ test_killed_switch() {
 	all_from A
 }
 
+# After rollback was killed, switch succeeds.
 test_killed_rollback() {
 	server A
 	attach $pid
@@ -69,6 +73,7 @@ test_killed_rollback() {
 		all_from B 4'
 }
 
+# drain may be killed: it changes nothing until it stops the server.
 test_killed_drain() {
 	server A
 	a=$pid
@@ -90,7 +95,7 @@ one_edition() {
 	! grep -q '"program":"\(gone\|replaced\)"' "$tmp/out" || broken 'another program is attached'
 }
 
-# A killed upgrade leaves either version serving, and the same command completes it.
+# After upgrade was killed either version serves, and upgrade succeeds.
 test_killed_upgrade() {
 	server A
 	a=$pid
@@ -104,7 +109,7 @@ test_killed_upgrade() {
 		must "$ctl" detach "$s"'
 }
 
-# Any other command that changes the service completes it as well.
+# After upgrade was killed, switch and rollback succeed.
 test_killed_upgrade_again() {
 	server A
 	a=$pid

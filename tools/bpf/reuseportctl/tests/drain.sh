@@ -2,6 +2,7 @@
 # shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
 # Waiting until a generation has no work left, and stopping it.
 
+# drain waits until a generation is idle, and --kill then stops its server.
 test_drain() {
 	server A
 	old=$pid
@@ -22,14 +23,14 @@ test_drain() {
 	all_from B
 }
 
-# Connections in the accept queue are not lost, and the generation is not drained before.
+# Connections in the accept queue keep a generation from being drained, and are answered.
 test_drain_queue() {
 	sockets=1 server A -w 1
 	old=$pid
 	attach "$old"
 	kill -STOP "$(children "$old")"
 	begin_load -f 1
-	usleep 300000
+	until_waiting 1
 	sockets=1 server B -w 1
 	must "$ctl" switch "$s" --pid "$pid"
 	refuse 'is still in use after.* queued' "$ctl" drain "$s" --timeout 1500ms
@@ -48,14 +49,14 @@ test_drain_detached() {
 	"$ctl" drain "$s" --idle 60s >"$tmp/drain" 2>&1 &
 	drain=$!
 	echo $drain >>"$tmp/pids"
-	usleep 300000
+	until_said "$tmp/drain" 'generation 1'
 	must "$ctl" detach "$s"
 	! wait $drain || broken 'did not fail'
 	cp "$tmp/drain" "$tmp/out"
 	says "service $s has been removed meanwhile"
 }
 
-# A generation has not stopped while children of its main process have its sockets.
+# Sockets of children whose parent was killed are named and waited for.
 test_left_children() {
 	sh -c "$helper serve $ip 127.0.0.1 $port A & wait" &
 	shell=$!
@@ -74,7 +75,7 @@ test_left_children() {
 	all_from B
 }
 
-# A server in another PID namespace has another PID there.
+# A server that was attached in another PID namespace is named and waited for.
 test_other_pidns() {
 	mkdir -p "$tmp/ns"
 	unshare -p -f --mount-proc sh -c "$helper serve $ip 127.0.0.1 $port A & pid=\$!
@@ -85,12 +86,7 @@ test_other_pidns() {
 	echo $! >>"$tmp/pids"
 	until_sockets 4
 	: >"$tmp/ns/bound"
-	tries=500
-	until [ -e "$tmp/ns/attached" ]; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || broken 'not attached'
-		usleep 10000
-	done
+	wait_until 'attach in the namespace' [ -e "$tmp/ns/attached" ]
 	server B
 	must "$ctl" switch "$s" --pid "$pid"
 	refuse 'has ended, but 4 sockets of generation 1 .*stop the processes that have them, helper(' \

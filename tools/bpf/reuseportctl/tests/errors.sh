@@ -2,6 +2,7 @@
 # shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
 # Wrong input, missing rights, other network namespaces, locks: one clear sentence each.
 
+# Each mistake on the command line gets one sentence.
 test_words() {
 	refuse 'unknown command' "$ctl" nonsense
 	refuse 'several commands' "$ctl" s
@@ -51,7 +52,7 @@ test_help() {
 	says '--pid PID .*required' '--flows NUMBER'
 }
 
-# An option or a command that does not exist is rejected, and the nearest one named.
+# An unknown option or command is rejected, and the nearest one is named.
 test_typing_errors() {
 	refuse 'unknown command "atach": did you mean attach?' "$ctl" atach
 	refuse 'unknown command "frobnicate": reuseportctl help' "$ctl" frobnicate
@@ -66,6 +67,7 @@ test_typing_errors() {
 	refuse '-- is only for restart' "$ctl" switch "$s" -- true
 }
 
+# A dry run prints what would be done and changes nothing.
 test_dry_runs() {
 	server A
 	must "$ctl" -n attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
@@ -82,6 +84,7 @@ test_dry_runs() {
 	says '"current":1'
 }
 
+# Without CAP_SYS_ADMIN each command fails with a remedy.
 test_no_privilege() {
 	server A
 	attach "$pid"
@@ -93,23 +96,31 @@ test_no_privilege() {
 	all_from A
 }
 
+# Without a bpffs attach fails with the command that mounts one.
 test_no_bpffs() {
 	server A
 	refuse 'no bpffs.*mount -t bpf none' unshare -m sh -c "umount /sys/fs/bpf &&
 		$ctl attach $s tcp 127.0.0.1:$port --pid $pid"
 }
 
+# A process that does not exist, or exits meanwhile, is reported.
 test_process_gone() {
 	refuse 'no process 999999' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid 999999
 	server A
 	attach "$pid"
 	refuse 'no process 999999' "$ctl" switch "$s" --pid 999999
 	serve B -d 60000
-	(usleep 500000; kill -KILL "$pid") &
-	refuse 'has exited before' "$ctl" switch "$s" --pid "$pid"
+	"$ctl" switch "$s" --pid "$pid" >"$tmp/switch" 2>&1 &
+	switch=$!
+	until_said "$tmp/switch" 'waiting for the sockets'
+	kill -KILL "$pid"
+	! wait $switch || broken 'did not fail'
+	cp "$tmp/switch" "$tmp/out"
+	says 'has exited before'
 	all_from A
 }
 
+# A process without sockets at the address is reported.
 test_no_sockets() {
 	server A
 	sleep 60 &
@@ -120,13 +131,19 @@ test_no_sockets() {
 	all_from A
 }
 
+in_other_netns() {
+	theirs=$(readlink "/proc/$1/ns/net")
+	[ "$theirs" ] && [ "$theirs" != "$(readlink /proc/self/ns/net)" ]
+}
+
+# A process or service of another network namespace is reported.
 test_other_netns() {
 	server A
 	attach "$pid"
 	unshare -n sleep 60 &
 	stranger=$!
 	echo $stranger >>"$tmp/pids"
-	usleep 300000
+	wait_until 'a process in another network namespace' in_other_netns $stranger
 	refuse 'another network namespace.*nsenter' "$ctl" switch "$s" --pid $stranger
 	refuse 'another network namespace.*nsenter' "$ctl" attach "x$s" tcp 127.0.0.1:1 --pid $stranger
 	refuse 'another network namespace.*nsenter' unshare -n "$ctl" detach "$s"
@@ -137,7 +154,7 @@ test_other_netns() {
 	show
 }
 
-# Sockets of another user are another group, for which the service must be attached again.
+# Sockets of another user than the group's are reported.
 test_other_user() {
 	server A -u 1000
 	attach "$pid"
@@ -150,6 +167,7 @@ test_other_user() {
 	all_from B
 }
 
+# A server without SO_REUSEPORT is rejected, and nothing is left.
 test_no_reuseport() {
 	for ip in tcp udp; do
 		port=$((port + 1))
@@ -160,39 +178,31 @@ test_no_reuseport() {
 	done
 }
 
+# While another command changes a service, commands fail and name its PID.
 test_locked() {
 	server A
 	attach "$pid"
 	server B
-	"$helper" hold "$root/$s" &
-	holder=$!
-	echo $holder >>"$tmp/pids"
-	usleep 200000
+	hold_lock "$root/$s"
 	for c in "switch $s --pid $pid" "rollback $s" "restart $s -- true" "detach $s"; do
 			refuse "is locked by another reuseportctl (PID $holder)" "$ctl" $c
 	done
 	must "$ctl" show "$s"
 	kill $holder
-	"$helper" hold "$root" &
-	holder=$!
-	echo $holder >>"$tmp/pids"
-	usleep 200000
+	hold_lock "$root"
 	refuse "is locked by another reuseportctl (PID $holder)" "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$pid"
 	kill $holder
 	all_from A
 }
 
-# attach does not replace a stale service that another command has locked.
+# attach does not remove a stale service that another command works on.
 test_stale_locked() {
 	server A
 	attach "$pid"
 	kill "$pid"
 	until_sockets 0
 	server B
-	"$helper" hold "$root/$s" &
-	holder=$!
-	echo $holder >>"$tmp/pids"
-	usleep 200000
+	hold_lock "$root/$s"
 	refuse "is locked by another reuseportctl (PID $holder)" \
 		"$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
 	kill $holder
@@ -201,6 +211,7 @@ test_stale_locked() {
 	all_from B
 }
 
+# More sockets than slots are rejected with the option to give.
 test_full() {
 	sockets=40 server A -w 2 -s 20
 	refuse 'has 40 sockets.*--slots' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --slots 39

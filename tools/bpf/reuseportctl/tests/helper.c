@@ -16,7 +16,7 @@
  * helper load [-c COUNT] [-f FLOWS] [-p PAUSE_MS] [-q HEX] tcp|udp ADDR PORT
  *	A client, whose question over UDP is HEX, or one byte: FLOWS sockets (1) ask COUNT
  *	times (1) each; with TCP each question is a connection, and FLOWS of them are made
- *	before the first is asked. At the end, or on SIGTERM, prints who answered how often,
+ *	before the first is asked. On SIGTERM all ask once more. At the end prints who answered how often,
  *	then
  *		failed N	no answer, or an error
  *		moved N		flows that more than one NAME has answered
@@ -40,7 +40,7 @@
  *	Be a server of one socket with a classic BPF program on its group, until killed.
  *
  * helper hold DIRECTORY
- *	Hold an flock() on it until killed.
+ *	Hold an flock() on it until killed; print "held" once it has it.
  *
  * helper unable COMMAND...
  *	Run COMMAND with pidfd_getfd() forbidden, as in a container.
@@ -321,7 +321,9 @@ static bool ask(const struct target *target, int fd, char *text, size_t size)
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	if (target->type == SOCK_DGRAM && send(fd, question, question_len, 0) < 0)
 		return false;
-	len = recv(fd, text, size - 1, 0);
+	do {
+		len = recv(fd, text, size - 1, 0);
+	} while (len < 0 && errno == EINTR);
 	if (len <= 0)
 		return false;
 	text[len] = '\0';
@@ -335,6 +337,7 @@ static int load(int argc, char **argv)
 	static bool moves[MAX_SOCKETS];
 	int count = 1, flows = 1, pause_ms = 0, option, i, f;
 	struct target target;
+	bool last = false;
 	char text[64];
 
 	while ((option = getopt(argc, argv, "c:f:p:q:")) > 0) {
@@ -358,14 +361,15 @@ static int load(int argc, char **argv)
 		return 2;
 	target = parse_target(argv + optind);
 	signal(SIGTERM, on_term);
-	for (i = 0; i < count && !term; i++) {
+	for (i = 0; i < count && !last; i++) {
+		last = term;
 		for (f = 0; f < flows; f++) {
 			if (!i || target.type == SOCK_STREAM) {
 				fds[f] = socket(target.addr.ss_family, target.type, 0);
 				if (connect(fds[f], (void *)&target.addr, target.len)) {
 					close(fds[f]);
 					fds[f] = -1;
-					failed += !term;
+					failed++;
 				}
 			}
 		}
@@ -376,7 +380,7 @@ static int load(int argc, char **argv)
 				tally(text);
 				moves[f] |= i && strcmp(text, names[f]);
 				strcpy(names[f], text);
-			} else if (!term) {
+			} else {
 				failed++;
 			}
 			if (target.type == SOCK_STREAM)
@@ -568,6 +572,8 @@ static int hold(int argc, char **argv)
 	fd = open(argv[1], O_RDONLY | O_DIRECTORY);
 	if (fd < 0 || flock(fd, LOCK_EX))
 		die("%s", argv[1]);
+	puts("held");
+	fflush(stdout);
 	pause();
 	return 0;
 }

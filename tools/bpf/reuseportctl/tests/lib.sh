@@ -10,8 +10,8 @@ root=/sys/fs/bpf/reuseport
 port=8000
 nr=0
 
-# In a test "$ip" is the protocol, "$s" the service, "$port" the port; "must" and "refuse"
-# end it on a failure.
+# In a test "$ip" is the protocol, "$host" and "$port" the address, "$s" the service; "must"
+# and "refuse" end it on a failure.
 broken() {
 	echo "# $*"
 	[ ! -s "$tmp/out" ] || sed 's/^/#   /' "$tmp/out" | head -n 20
@@ -47,7 +47,7 @@ skip() {
 serve() {
 	name=$1
 	shift
-	"$helper" serve "$@" $ip 127.0.0.1 "$port" "$name" &
+	"$helper" serve "$@" $ip $host "$port" "$name" &
 	pid=$!
 	echo $pid >>"$tmp/pids"
 }
@@ -62,17 +62,15 @@ calls() {
 	calls=$(sed -n 's/^calls //p' "$tmp/out")
 }
 
-# Sets sleepers: 100 more processes that have nothing to do with the service.
+# 100 more processes that have nothing to do with the service
 more_processes() {
-	sleepers=
 	for _ in $(seq 100); do
 		sleep 600 &
-		sleepers="$sleepers $!"
+		echo $! >>"$tmp/pids"
 	done
-	echo $sleepers | tr ' ' '\n' >>"$tmp/pids"
 }
 
-# The first process whose command line fits the pattern.
+# The first process whose command line matches PATTERN.
 running() {
 	for file in /proc/[0-9]*/cmdline; do
 		! tr '\0' ' ' <"$file" 2>/dev/null | grep -q -- "^\([^ ]* \)*$1" || echo "$file"
@@ -84,31 +82,76 @@ pid_of() {
 	running "\(serve\|both\) .* $port $1 " | tee -a "$tmp/pids"
 }
 
+# Address and port as in the files of /proc/net
+address_in_proc() {
+	case $host in
+	::1) printf '00000000000000000000000001000000:%04X' "$port" ;;
+	*) printf '0100007F:%04X' "$port" ;;
+	esac
+}
+
 # How many sockets there are at the port.
 sockets() {
 	file=/proc/net/$ip state=0A
 	[ $ip = tcp ] || state=07
-	grep -ciE "^ *[0-9]+: 0100007F:$(printf %04X "$port") [0-9A-F:]+ $state" $file
+	[ $host != ::1 ] || file=${file}6
+	grep -ciE "^ *[0-9]+: $(address_in_proc) [0-9A-F:]+ $state" $file
 }
 
-until_sockets() {
-	tries=500
-	until [ "$(sockets)" = "$1" ]; do
+# hold_lock DIRECTORY: as another reuseportctl does. Sets holder.
+hold_lock() {
+	: >"$tmp/hold"
+	"$helper" hold "$1" >"$tmp/hold" &
+	holder=$!
+	echo $holder >>"$tmp/pids"
+	until_said "$tmp/hold" held
+}
+
+# -- Waiting -------------------------------------------------------------------------
+
+# wait_until WHAT COMMAND...: until COMMAND succeeds; the test fails if it never does
+wait_until() {
+	awaited=$1 tries=3000
+	shift
+	until "$@"; do
 		tries=$((tries - 1))
-		[ $tries -gt 0 ] || broken "$(sockets) sockets at port $port, not $1"
+		[ $tries -gt 0 ] || broken "waited in vain for $awaited"
 		usleep 10000
 	done
 }
 
-# The service knows so many UDP peers.
-until_flows() {
-	tries=500
-	until "$ctl" flows "$s" 2>/dev/null | grep -q "^$1 flows\$"; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || broken "not $1 flows: $("$ctl" flows "$s" 2>&1 | tail -n 1)"
-		usleep 10000
-	done
+# There are COUNT sockets at the port.
+until_sockets() { wait_until "$1 sockets at port $port" has_sockets "$1"; }
+has_sockets() { [ "$(sockets)" = "$1" ]; }
+
+# COUNT connections wait to be accepted at the port; a listener has a process of its own.
+until_waiting() { wait_until "$1 connections that wait at port $port" has_waiting "$1"; }
+has_waiting() {
+	# the receive queue of a listener is the number of waiting connections
+	[ "$(awk -v at="$(address_in_proc)" '
+		$2 == at && $4 == "0A" { sub(".*:", "", $5); n += hex($5) }
+		function hex(s,	i, v) {
+			for (i = 1; i <= length(s); i++)
+				v = 16 * v + index("0123456789ABCDEF", substr(s, i, 1)) - 1
+			return v
+		}
+		END { print n + 0 }' /proc/net/tcp)" = "$1" ]
 }
+
+# The service knows COUNT UDP peers.
+until_flows() { wait_until "$1 flows" has_flows "$1"; }
+has_flows() { "$ctl" flows "$s" 2>/dev/null | grep -q "^$1 flows\$"; }
+
+# The service has counted COUNT packets since it was attached.
+until_packets() { wait_until "$1 packets" has_packets "$1"; }
+has_packets() {
+	[ "$("$ctl" metrics | awk -v s="packets_total{service=\"$s\"" '
+		index($0, s) { n += $2 }
+		END { print n + 0 }')" -ge "$1" ]
+}
+
+# FILE contains PATTERN.
+until_said() { wait_until "\"$2\"" grep -qs -- "$2" "$1"; }
 
 server() {
 	had=$(sockets)
@@ -117,17 +160,19 @@ server() {
 }
 
 attach() {
-	must "$ctl" attach "$s" $ip "127.0.0.1:$port" --pid "$1"
+	address=$host:$port
+	[ $host != ::1 ] || address="[::1]:$port"
+	must "$ctl" attach "$s" $ip "$address" --pid "$1"
 }
 
 # Ask 40 times (or so often), each time from a new socket; all answers come from $1.
 all_from() {
-	"$helper" load -f "${2:-40}" $ip 127.0.0.1 "$port" >"$tmp/out" || broken "answers failed"
+	"$helper" load -f "${2:-40}" $ip $host "$port" >"$tmp/out" || broken "answers failed"
 	says "^$1 ${2:-40}\$"
 }
 
 begin_load() {
-	"$helper" load "$@" $ip 127.0.0.1 "$port" >"$tmp/load" &
+	"$helper" load "$@" $ip $host "$port" >"$tmp/load" &
 	load=$!
 	echo $load >>"$tmp/pids"
 }
@@ -138,9 +183,8 @@ end_load() {
 	says '^failed 0$'
 }
 
-# The same for a load that runs until SIGTERM.
+# The same for a load that runs until SIGTERM, upon which it asks once more.
 finish_load() {
-	usleep 200000
 	kill $load
 	end_load
 }
@@ -149,15 +193,8 @@ show() {
 	must "$ctl" -j show "$s"
 }
 
-# until_said FILE PATTERN
-until_said() {
-	tries=1000
-	until grep -q -- "$2" "$1"; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || broken "not said in time: $2"
-		usleep 10000
-	done
-}
+# statement TEST: what it proves, in the comment line above it
+statement() { grep -h -B 1 "^test_$1() {" "$here"/*.sh | sed -n '1s/^# //p'; }
 
 # run_tests TEST...: each in a subshell, with a service and a port of its own. Afterwards its
 # services and processes are removed.
@@ -169,9 +206,10 @@ run_tests() {
 		nr=$((nr + 1)) port=$((port + 10))
 		: >"$tmp/pids"
 		: >"$tmp/out"
+		what="$t: $(statement "$t")"
 		s=$(echo "$t" | cut -c1-24)
 		(
-			ip=tcp sockets=4
+			ip=tcp host=127.0.0.1 sockets=4
 			"test_$t"
 		)
 		status=$?
@@ -184,9 +222,9 @@ run_tests() {
 			[ ! -d "$d" ] || "$ctl" detach "$(basename "$d" | sed 's/+.*//')" >/dev/null 2>&1
 		done
 		case $status in
-		0) echo "ok $nr $t" ;;
-		4) echo "ok $nr $t # SKIP $(cat "$tmp/why")" ;;
-		*) echo "not ok $nr $t" && failures=$((failures + 1)) ;;
+		0) echo "ok $nr $what" ;;
+		4) echo "ok $nr $what # SKIP $(cat "$tmp/why")" ;;
+		*) echo "not ok $nr $what" && failures=$((failures + 1)) ;;
 		esac
 	done
 	rm -r "$tmp"

@@ -2,6 +2,7 @@
 # shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
 # Starting a new server, switching to it and stopping the old one.
 
+# restart starts the new server, switches, and stops the old one, under load.
 test_restart() {
 	server A
 	attach "$pid"
@@ -14,7 +15,7 @@ test_restart() {
 	end_load
 }
 
-# Both services of a server are switched, or neither.
+# Two services of one server are switched together, or neither is.
 test_restart_two() {
 	"$helper" both 127.0.0.1 "$port" A &
 	pid=$!
@@ -37,7 +38,7 @@ test_restart_two() {
 	all_from B
 }
 
-# The new server may daemonize.
+# The new server may put itself into the background.
 test_restart_daemon() {
 	server A
 	attach "$pid"
@@ -47,6 +48,7 @@ test_restart_daemon() {
 	says "\"pid\":$(pid_of B)"
 }
 
+# If the new server does not come up, nothing has changed and it is stopped.
 test_restart_in_vain() {
 	server A
 	attach "$pid"
@@ -73,13 +75,13 @@ again() {
 	says 'generation 1 .* has stopped'
 }
 
-# --timeout is for the new server only: the old one, which has peers, may take longer.
+# --timeout is for the new server; peers of the old one may take longer.
 test_restart_peers() {
 	ip=udp
 	server A
 	attach "$pid"
 	begin_load -c 200 -f 4 -p 20
-	usleep 100000
+	until_flows 4
 	must "$ctl" restart "$s" --idle 500ms --timeout 2s -- "$helper" serve $ip 127.0.0.1 "$port" B
 	pid_of B >/dev/null
 	says 'generation 1 .* has stopped'
@@ -87,13 +89,14 @@ test_restart_peers() {
 	says '^A 800$'
 }
 
+# An old server that stays in use goes on serving, and the command to continue is named.
 test_restart_not_silent() {
 	ip=udp
 	server A
 	old=$pid
 	attach "$old"
 	begin_load -c 1000000 -f 4 -p 20
-	usleep 100000
+	until_flows 4
 	refuse "is still in use after.*helper($old) continues to serve it, and generation 2 gets" \
 		"$ctl" restart "$s" --idle 1s --drain-timeout 2s -- "$helper" serve $ip 127.0.0.1 "$port" B
 	pid_of B >/dev/null
@@ -116,7 +119,7 @@ slow() {
 	pid_of "$1" >/dev/null
 }
 
-# The old server may take a while to end, as one with connections does, up to --drain-timeout.
+# An old server that takes long to exit is waited for until --drain-timeout.
 test_restart_slow_end() {
 	slow A
 	attach "$pid"
@@ -145,7 +148,7 @@ begin_restart() {
 	pid_of B >/dev/null
 }
 
-# The process to be stopped may end by itself.
+# restart succeeds if the old server ends by itself.
 test_old_gone() {
 	server A
 	attach "$pid"
@@ -155,7 +158,7 @@ test_old_gone() {
 	all_from B
 }
 
-# A process that has reused the PID of the old server gets no signal.
+# A process that has got the PID of the old server is not killed.
 test_old_reused() {
 	[ -e /proc/sys/kernel/ns_last_pid ] || skip 'this kernel does not let us choose a PID'
 	server A
@@ -180,9 +183,9 @@ test_old_reused() {
 	says "process $old has ended, but 4 sockets of generation 1"
 }
 
-# SIGINT while restart looks for the sockets or fills the generation (41: socket(), 438:
-# pidfd_getfd()): nothing has changed, or the service is switched, and the old server keeps
-# running. SIGINT while it drains that one ends it.
+# restart gets SIGINT while it looks for the sockets (41: socket()) or fills the generation
+# (438: pidfd_getfd()).
+# ^C before the switch changes nothing; after it the old server goes on.
 test_restart_interrupted() {
 	server A
 	old=$pid
@@ -215,7 +218,7 @@ test_restart_interrupted() {
 	done
 }
 
-# The server is told its generation in the service that is steered by ids.
+# REUSEPORTCTL_GENERATION is the number in the services steered by connection ID.
 test_restart_number() {
 	"$helper" both 127.0.0.1 "$port" A &
 	a=$!

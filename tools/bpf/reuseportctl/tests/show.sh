@@ -2,6 +2,9 @@
 # shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
 # What is shown of services: tables, JSON, metrics.
 
+shown_twice() { [ "$(grep -c "$s  $ip" "$tmp/out")" -ge 2 ]; }
+
+# show prints a table or JSON, once or again and again.
 test_show() {
 	must "$ctl" show
 	server A
@@ -13,17 +16,13 @@ test_show() {
 	says "\"name\": \"$s\""
 	refuse 'is for a terminal' "$ctl" -j show --watch
 	"$ctl" show "$s" --watch >"$tmp/out" &
-	watch=$! tries=200
+	watch=$!
 	echo $watch >>"$tmp/pids"
-	until [ "$(grep -c "$s  $ip" "$tmp/out")" -ge 2 ]; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || broken 'not shown again'
-		usleep 100000
-	done
+	wait_until 'a second table' shown_twice
 	kill $watch
 }
 
-# A service that is incomplete does not keep another one from the list.
+# A service with a missing pin does not keep the others from being shown.
 test_show_broken() {
 	server A
 	attach "$pid"
@@ -55,7 +54,7 @@ test_show_broken() {
 	says "^\[{\"name\":\"$s\".*}\]\$"
 }
 
-# The main process of the current generation, and of another; none if it has ended.
+# pid prints the main process of a generation, and fails if that has ended.
 test_pid() {
 	server A
 	old=$pid
@@ -75,6 +74,7 @@ test_pid() {
 		"$ctl" pid "$s" --generation 1
 }
 
+# metrics prints generations, sockets and counters for Prometheus.
 test_metrics() {
 	server A
 	attach "$pid"
@@ -86,7 +86,7 @@ test_metrics() {
 		'^# TYPE reuseport_new_flows_total counter$'
 }
 
-# Sockets are listed once for all services, and no process is looked at.
+# metrics lists sockets once, however many services and processes there are.
 test_metrics_calls() {
 	sockets=1 server A -w 1
 	attach "$pid"

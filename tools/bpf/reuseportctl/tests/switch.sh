@@ -2,6 +2,7 @@
 # shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
 # Switching to another generation and back, and what happens when sockets close.
 
+# switch moves all new connections to the new server, without a failure.
 test_switch() {
 	server A
 	old=$pid
@@ -16,6 +17,7 @@ test_switch() {
 	end_load
 }
 
+# switch waits until the new server has its sockets, or as many as --wait says.
 test_switch_waits() {
 	server A
 	attach "$pid"
@@ -27,6 +29,7 @@ test_switch_waits() {
 	all_from C
 }
 
+# switch --settle waits before it switches; a server that exits meanwhile is noticed.
 test_settle() {
 	server A
 	attach "$pid"
@@ -38,6 +41,7 @@ test_settle() {
 	all_from B
 }
 
+# If the sockets do not come, switch fails and traffic stays with the old server.
 test_switch_in_vain() {
 	server A
 	attach "$pid"
@@ -51,6 +55,7 @@ test_switch_in_vain() {
 	all_from B
 }
 
+# rollback returns to the generation before; switch leads forward again.
 test_rollback() {
 	server A
 	a=$pid
@@ -73,7 +78,7 @@ test_rollback() {
 	refuse 'no generation before 2' "$ctl" rollback "$s"
 }
 
-# rollback looks at no process: its number of system calls does not depend on them.
+# rollback makes as many system calls however many processes run.
 test_rollback_calls() {
 	"$ctl" -j probe | grep -q '"group_program":true' || skip 'a kernel without BTF or iterators'
 	server A
@@ -90,7 +95,7 @@ test_rollback_calls() {
 	all_from A
 }
 
-# If the current generation dies, the newest one with sockets takes over, then any socket.
+# When the current generation dies, the newest with sockets gets its traffic.
 test_fallback() {
 	server A
 	a=$pid
@@ -120,7 +125,7 @@ test_fallback() {
 	all_from E
 }
 
-# If workers of the current generation die, the others get their share.
+# When workers of the current generation die, the others get their share.
 test_holes() {
 	server A
 	attach "$pid"
@@ -133,24 +138,6 @@ test_holes() {
 	all_from B 100
 	show
 	says '"sockets":2'
-}
-
-# Wait until so many connections wait to be accepted at the port.
-until_waiting() {
-	tries=500
-	# the receive queue of a listener is the number of waiting connections
-	until [ "$(awk -v at="0100007F:$(printf %04X "$port")" '
-		$2 == at && $4 == "0A" { sub(".*:", "", $5); n += hex($5) }
-		function hex(s,	i, v) {
-			for (i = 1; i <= length(s); i++)
-				v = 16 * v + index("0123456789ABCDEF", substr(s, i, 1)) - 1
-			return v
-		}
-		END { print n + 0 }' /proc/net/tcp)" = "$1" ]; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || broken "not $1 connections wait at port $port"
-		usleep 10000
-	done
 }
 
 can_migrate() {
@@ -179,7 +166,7 @@ test_migrate() {
 	says '^C 40$'
 }
 
-# If a worker of the current generation dies, the others get its waiting connections.
+# Connections that wait at a worker which dies move to another one of its generation.
 test_migrate_within() {
 	can_migrate
 	server A
@@ -198,7 +185,7 @@ test_migrate_within() {
 	says '^B 40$'
 }
 
-# The two tests above can fail: without a service each waiting connection is reset.
+# Without a service those connections are reset: the two tests above can fail.
 test_no_migration() {
 	can_migrate
 	server A -a
@@ -213,7 +200,7 @@ test_no_migration() {
 	says '^failed 40$'
 }
 
-# Switching to an existing generation attaches the program again if the group has lost it.
+# rollback and switch attach the program again if the group has lost it.
 test_program_gone() {
 	server A
 	a=$pid
@@ -230,7 +217,7 @@ test_program_gone() {
 	all_from B
 }
 
-# But it replaces no other program, unless with --force.
+# rollback and switch only replace the program of somebody else with --force.
 test_program_replaced() {
 	"$ctl" -j probe | grep -q '"group_program":true' || skip 'a kernel without BTF or iterators'
 	server A
@@ -254,7 +241,7 @@ test_program_replaced() {
 	all_from B
 }
 
-# Numbers of generations increase, and skip the index of a generation that stays.
+# Generation numbers go on past a generation that stays.
 test_many_rollbacks() {
 	sockets=1 server A -w 1
 	attach "$pid"
@@ -279,7 +266,7 @@ test_many_rollbacks() {
 	all_from A
 }
 
-# A service has 8 generations at most.
+# A ninth generation needs one of the eight to be drained first.
 test_many_generations() {
 	sockets=1 server A -w 1
 	attach "$pid"

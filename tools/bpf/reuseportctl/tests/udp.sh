@@ -2,7 +2,7 @@
 # shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
 # UDP services by flow, by connection ID and by hash alone.
 
-# Peers of the old server stay with it, new peers get the new server.
+# With --udp flow a peer stays with the server it began with; new peers get the new one.
 test_flow() {
 	ip=udp
 	server A
@@ -23,7 +23,7 @@ test_flow() {
 	all_from B
 }
 
-# A generation with an active flow is not drained; when its sockets close, the flow moves.
+# A flow that is in use keeps its generation from being drained; it moves when that dies.
 test_flow_moves() {
 	ip=udp
 	server A
@@ -41,22 +41,15 @@ test_flow_moves() {
 }
 
 # So many peers have sent more than one datagram, which the table keeps.
-until_in_conversation() {
-	tries=500
-	until [ "$("$ctl" flows "$s" | grep -vc 'packets 1 \|flows\?$')" = "$1" ]; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || broken "not $1 peers with two datagrams"
-		usleep 10000
-	done
-}
+until_in_conversation() { wait_until "$1 peers with two datagrams" has_in_conversation "$1"; }
+has_in_conversation() { [ "$("$ctl" flows "$s" | grep -vc 'packets 1 \|flows\?$')" = "$1" ]; }
 
 # flood COUNT: so many datagrams, each from an address that sends no other one
 flood() {
 	must "$helper" flood "$1" 127.0.0.1 "$port"
 }
 
-# Peers in conversation with the old server stay with it, however many others send a datagram;
-# new peers are served meanwhile, and evictions are counted.
+# A flood of single datagrams evicts no flow that is in use, and evictions are counted.
 test_flow_flood() {
 	ip=udp
 	server A
@@ -76,8 +69,7 @@ test_flow_flood() {
 	says "^reuseport_flows_evicted_total{service=\"$s\"} [1-9]"
 }
 
-# With more active peers than the table holds, those in the table stay there; the others are
-# served by hash, and counted.
+# Peers that find the flow table full are served by hash, and counted.
 test_flow_table_full() {
 	ip=udp
 	server A
@@ -96,7 +88,7 @@ test_flow_table_full() {
 	says '^A [0-9]*$' '^moved 0$'
 }
 
-# A peer that was silent for --flow-timeout begins a new flow; one that was not goes on.
+# A peer that was silent for --flow-timeout begins a new flow.
 test_flow_timeout() {
 	ip=udp
 	server A
@@ -121,13 +113,14 @@ test_flow_timeout() {
 		--flow-timeout 20s
 }
 
+# With --udp none each datagram goes to the current generation.
 test_none() {
 	ip=udp
 	server A
 	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --udp none
 	refuse 'keeps no flows' "$ctl" flows "$s"
 	begin_load -c 1000000 -f 4 -p 10
-	usleep 100000
+	until_packets 8
 	server B
 	must "$ctl" switch "$s" --pid "$pid"
 	finish_load
@@ -140,6 +133,7 @@ ask() {
 	! sed '/^failed\|^moved/d' "$tmp/out" | grep -qv "^$2 " || broken "asked $1, not only $2 answered"
 }
 
+# With --udp id a datagram goes to the generation and slot that it contains.
 test_id() {
 	ip=udp
 	server A -i
