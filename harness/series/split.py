@@ -14,7 +14,8 @@ beside this one, a part each, in order. Such a file begins with one of
   strip             what harness/trees/strip.py takes out of Linux
   PATH...           paths (shell patterns). Regular expressions indented under a path are
                     pieces of that file: the part brings these, another part, an earlier
-                    one, the rest. A file that no part brings is an error.
+                    one, the rest. After REGEX ==> TEXT, the part brings the piece in
+                    place of the text. A file that no part brings is an error.
 
 and after an empty line has the commit's message. Files of the patch half that are not
 part of what is sent are listed in `exclude`.
@@ -134,9 +135,10 @@ class Series:
 
 def without(name, text, pieces):
     for piece in pieces:
-        text, found = re.subn(piece, "", text, flags=re.M | re.S)
+        regex, _, before = piece.partition(" ==> ")
+        text, found = re.subn(regex, before, text, flags=re.M | re.S)
         if found != 1:
-            die(f"{name} has {found} pieces, not 1, that match\n  {piece}")
+            die(f"{name} has {found} pieces, not 1, that match\n  {regex}")
     return text
 
 
