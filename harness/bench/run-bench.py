@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Count instructions on our kernel and on stock, under QEMU's icount.
 
-usage: harness/bench/run-bench.py [-r | -n] [-s SIZE,...] [ROW...]
+usage: harness/bench/run-bench.py [-r | -n] [-p] [-s SIZE,...] [ROW...]
        harness/bench/run-bench.py -g
 
 ROW is a name as in the report, wildcards allowed: udp-select, udp-select/sockmap,
@@ -10,6 +10,7 @@ ROW is a name as in the report, wildcards allowed: udp-select, udp-select/sockma
 
   -r  boot everything twice, and fail unless both runs agree to the digit
   -n  boot nothing, report what earlier runs have left
+  -p  publish: put the report and the picture onto the page, harness/bench/README.md
   -s  these sizes only (numbers of slots)
   -g  the guard: our kernel alone, against the limits in harness/base/BASE/limits
 
@@ -21,6 +22,7 @@ the report and fails the run. BASE=7.3 selects another base, with build/7.3 for 
 import fnmatch
 import getopt
 import json
+import re
 import subprocess
 import sys
 import time
@@ -305,6 +307,27 @@ def draw(results):
             die("gnuplot failed")
 
 
+def output(*command):
+    return subprocess.run(command, cwd=ROOT, check=True, text=True,
+                          capture_output=True).stdout.strip()
+
+
+def publish(report):
+    """Replace the base's report on the page, and for the default base the picture."""
+    page = ROOT / "harness/bench/README.md"
+    title = f"## The report for Linux {layout.BASE}\n"
+    command = "make bench" + (f" BASE={layout.BASE}" if layout.VARIANT else "")
+    where = (f"commit {output('git', 'describe', '--always', '--dirty')}, "
+             f"Linux {layout.version(layout.STOCK)}, gcc {output('gcc', '-dumpfullversion')}")
+    lines = "".join(f"    {line}".rstrip() + "\n" for line in report.splitlines())
+    before, _, after = page.read_text().partition(title)
+    rest = re.search(r"^## .*", after, re.M | re.S)
+    page.write_text(f"{before.rstrip()}\n\n{title}\n`{command}` at {where}:\n\n{lines}" +
+                    (f"\n{rest[0]}" if rest else ""))
+    if not layout.VARIANT:
+        (ROOT / "harness/bench/chart.svg").write_bytes((OUT / "bench.svg").read_bytes())
+
+
 def guard():
     """Check the limits in one boot of our kernel; a limit may apply to the difference of
     two rows."""
@@ -338,7 +361,7 @@ def guard():
 
 def main():
     try:
-        options, patterns = getopt.getopt(sys.argv[1:], "rns:gh")
+        options, patterns = getopt.getopt(sys.argv[1:], "rnps:gh")
     except getopt.GetoptError as error:
         die(f"{error}; see harness/bench/run-bench.py -h")
     options = dict(options)
@@ -385,6 +408,8 @@ def main():
                   for c, by_tree in (sizes or {}).items()},
         "figures": figures.list}, indent=1) + "\n")
     draw(results)
+    if "-p" in options:
+        publish(report)
     missed = figures.missed()
     argued = sum(f["argued"] for f in figures.list)
     out = OUT.relative_to(ROOT)
