@@ -193,8 +193,13 @@ show() {
 	must "$ctl" -j show "$s"
 }
 
-# statement TEST: what it proves, in the comment line above it
-statement() { grep -h -B 1 "^test_$1() {" "$here"/*.sh | sed -n '1s/^# //p'; }
+# statement TEST: what it proves, in the comment above it
+statement() {
+	awk -v test="test_$1() {" '
+		/^# / { text = text (text ? " " : "") substr($0, 3); next }
+		$0 == test { print text; exit }
+		{ text = "" }' "$here"/*.sh
+}
 
 # run_tests TEST...: each in a subshell, with a service and a port of its own. Afterwards its
 # services and processes are removed.

@@ -183,13 +183,12 @@ test_old_reused() {
 	says "process $old has ended, but 4 sockets of generation 1"
 }
 
-# restart gets SIGINT while it looks for the sockets (41: socket()) or fills the generation
-# (438: pidfd_getfd()).
-# ^C before the switch changes nothing; after it the old server goes on.
+# SIGINT before the switch changes nothing; after it the old server goes on.
 test_restart_interrupted() {
 	server A
 	old=$pid
 	attach "$old"
+	# at socket(), where it looks for sockets, and at pidfd_getfd(), where it fills the generation
 	for call in '41 1' '41 2' '41 3' '41 4' '41 5' '41 6' '438 1' '438 4'; do
 		"$helper" interrupt $call "$ctl" restart "$s" --idle 300ms -- \
 			"$helper" serve $ip 127.0.0.1 "$port" B >"$tmp/out" 2>&1

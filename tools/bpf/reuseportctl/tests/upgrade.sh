@@ -124,9 +124,9 @@ test_upgrade_drain() {
 # answers FILE: how many a load has counted
 answers() { awk '$1 != "failed" && $1 != "moved" { n += $2 } END { print n + 0 }' "$1"; }
 
-# PACKETS: 1,000,000, or 100,000 if commands are not killed at each system call
 # 20 upgrades under load deliver no packet to another socket.
 test_upgrade_packets() {
+	# PACKETS: 1,000,000, or 100,000 if commands are not killed at each system call
 	ip=udp sum=0
 	[ "${STEP:-1}" = 1 ] || PACKETS=${PACKETS:-100000}
 	each=$((${PACKETS:-1000000} / 20))
