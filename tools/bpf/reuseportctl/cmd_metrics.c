@@ -117,7 +117,7 @@ int cmd_metrics(const struct arguments *args)
 	if (require_privileges() || require_bpffs())
 		return -1;
 	if (json)
-		return fail("metrics prints the text format of Prometheus: show prints JSON");
+		return fail("metrics prints the text format of Prometheus: for JSON, use show");
 	err = views_load(&views, NULL, false);
 	/* a pipe gets them in large pieces */
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);

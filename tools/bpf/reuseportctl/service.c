@@ -230,7 +230,7 @@ int service_check_removable(const char *name)
 		return require_known_layout(name);
 	if (store_exists(discarded) || store_exists(unfinished))
 		return 0;
-	return fail("there is no service %s: reuseportctl show lists them", name);
+	return fail("there is no service %s: reuseportctl show lists all services", name);
 }
 
 int service_remove(const char *name, bool *was_complete)

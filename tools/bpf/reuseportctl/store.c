@@ -554,8 +554,8 @@ int service_explain(const struct service *service, int err)
 			    "than this one (layout %u): use that version",
 			    service->name, service->layout.tool, service->layout.version,
 			    LAYOUT_VERSION);
-	return fail("service %s is incomplete: a pin in " PIN_ROOT "/%s is missing or is not what "
-		    "it should be (%s); reuseportctl detach %s removes the service",
+	return fail("service %s is incomplete: a pin in " PIN_ROOT "/%s is missing, or has another "
+		    "type or size (%s); reuseportctl detach %s removes the service",
 		    service->name, service->name, strerror(-err), service->name);
 }
 
@@ -570,7 +570,7 @@ int service_open(struct service *service, const char *name)
 	service->dir = open(dir_path(name, path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (service->dir < 0)
 		return fail("there is no service %s: reuseportctl attach creates one, reuseportctl "
-			    "show lists them",
+			    "show lists all",
 			    name);
 	err = service_open_pins(service);
 	if (!err)

@@ -48,6 +48,9 @@ test_help() {
 		says "^Usage: reuseportctl $c" '^General options:'
 		must "$ctl" "$c" --nonsense --help
 	done
+	# but behind -- it is the server that is asked
+	"$ctl" restart "$s" -- true --help >"$tmp/out" 2>&1
+	says 'there is no service'
 	must "$ctl" attach --help
 	says '--pid PID .*required' '--flows NUMBER'
 }

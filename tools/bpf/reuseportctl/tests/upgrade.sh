@@ -79,7 +79,7 @@ test_upgrade_size() {
 	attach "$pid"
 	rm "$root/$s/1/state"
 	bpftool map create "$root/$s/1/state" type array key 4 value 4096 entries 1 name state
-	refuse 'incomplete: a pin .* is not what it should be' "$ctl" show "$s"
+	refuse 'incomplete: a pin .* has another type or size' "$ctl" show "$s"
 	must "$ctl" detach "$s"
 }
 
