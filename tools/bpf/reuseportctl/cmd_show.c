@@ -173,7 +173,12 @@ static void print_notes(const struct view *view)
 		printf("  Made by reuseportctl %s (layout %u): reuseportctl upgrade %s is required "
 		       "before other changes.\n",
 		       layout->tool, layout->version, view->name);
-	if (view->nr_outside)
+	if (view->nr_outside && view->nr_outside == view->nr_sockets)
+		printf("  All sockets at the address are in no generation (%s, PID %d): the kernel "
+		       "distributes by hash. reuseportctl switch %s --pid %d makes them one.\n",
+		       *outside->comm ? outside->comm : "?", outside->pid, view->name,
+		       outside->pid);
+	else if (view->nr_outside)
 		printf("  %d socket%s in no generation (%s, PID %d): %s nothing until a switch.\n",
 		       view->nr_outside, view->nr_outside == 1 ? " is" : "s are",
 		       *outside->comm ? outside->comm : "?", outside->pid,

@@ -121,6 +121,8 @@ test_fallback() {
 	kill "$a"
 	until_sockets 4
 	all_from E
+	must "$ctl" show "$s"
+	says 'in no generation (server, PID .*the kernel distributes by hash'
 	must "$ctl" switch "$s" --pid "$(pid_of E)"
 	all_from E
 }
