@@ -155,40 +155,6 @@ static int make_plan(const struct arguments *args, struct plan *plan)
 
 /* -- What the service leaves out -------------------------------------------------------- */
 
-/* All listeners and bound UDP sockets of the server. Return how many, or -1. */
-static int find_all_sockets(pid_t pid, struct held_socket **list)
-{
-	static const __u32 protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
-	static const __u32 families[] = { AF_INET, AF_INET6 };
-	struct socket_info *all = NULL, *some, *larger;
-	int count = 0, nr = 0;
-	unsigned int i;
-
-	for (i = 0; i < 4 && nr >= 0; i++) {
-		struct endpoint any = {
-			.protocol = protocols[i / 2],
-			.family = families[i % 2],
-		};
-
-		nr = sock_diag_list(&any, &some);
-		if (nr <= 0)
-			continue;
-		larger = realloc(all, (count + nr) * sizeof(*all));
-		if (larger) {
-			all = larger;
-			memcpy(all + count, some, nr * sizeof(*all));
-			count += nr;
-		} else {
-			nr = fail("out of memory");
-		}
-		free(some);
-	}
-	if (nr >= 0)
-		count = sockets_find_owners(all, count, pid, list);
-	free(all);
-	return nr < 0 ? -1 : count;
-}
-
 static int is_at(const char *name, void *arg)
 {
 	const struct endpoint *at = arg;
@@ -221,7 +187,7 @@ static void report_other_addresses(const struct plan *plan)
 	struct held_socket *list = NULL;
 	int count, i, j;
 
-	count = find_all_sockets(plan->pid, &list);
+	count = sockets_find_all(plan->pid, &list);
 	for (i = 0; i < count; i++) {
 		struct endpoint *at = &list[i].info.at;
 

@@ -20,8 +20,8 @@ int cmd_detach(const struct arguments *args)
 	if (was_complete)
 		say("service %s is detached: the kernel distributes by hash again", name);
 	else
-		say("service %s is removed, but pins were missing: its program may stay attached "
-		    "until the server's sockets are closed",
+		say("service %s is removed, but pins were missing: if its program is still "
+		    "attached, reuseportctl cleanup lists it and releases its sockets",
 		    name);
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include "reuseportctl.h"
 
 int cmd_attach(const struct arguments *args);
+int cmd_cleanup(const struct arguments *args);
 int cmd_detach(const struct arguments *args);
 int cmd_drain(const struct arguments *args);
 int cmd_flows(const struct arguments *args);
@@ -170,6 +171,16 @@ static const struct command commands[] = {
 		.complete = "@service",
 		.max_words = 1,
 		.help = "Detach the program from the group and remove the service",
+	},
+	{
+		.name = "cleanup",
+		.run = cmd_cleanup,
+		.words = "",
+		.help = "List programs and sockets of services whose pins are gone, and release them",
+		.options = {
+			{ "--program", 0, NUMBER, "ID", INT32_MAX, NULL,
+			  "detach this program and release its sockets" },
+		},
 	},
 	{
 		.name = "upgrade",

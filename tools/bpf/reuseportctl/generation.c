@@ -302,7 +302,8 @@ static int explain_update_error(const struct held_socket *socket, int fd, int er
 {
 	if (err == EBUSY)
 		return fail("socket %d of process %d is already in a map: of another service "
-			    "(reuseportctl show lists them), or of the server itself",
+			    "(reuseportctl show lists them), of one whose pins are gone "
+			    "(reuseportctl cleanup lists them), or of the server itself",
 			    socket->fd, socket->pid);
 	if (socket_require_reuseport(socket, fd))
 		return -1;

@@ -196,6 +196,13 @@ static int has_prog(const char *directory, void *arg)
 	return match;
 }
 
+bool group_is_service_prog(__u32 id)
+{
+	struct prog_user user = { .id = id };
+
+	return store_visit(has_prog, &user);
+}
+
 /* A program of this type that is of no service; 0 if there is none. */
 static __u32 find_unknown_prog(char *name, size_t size)
 {
@@ -330,6 +337,31 @@ int group_detach_prog(const struct service *service)
 	if (fd < 0)
 		/* the program went with the group, or another one has replaced it */
 		return 0;
+	err = setsockopt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &nothing, sizeof(nothing));
+	if (err && errno != ENOENT)
+		err = fail("cannot detach the program from the group (%s)", strerror(errno));
+	else
+		err = 0;
+	close(fd);
+	return err;
+}
+
+int group_detach_prog_id(const struct held_socket *held, __u32 id)
+{
+	int fd, nothing = 0, err;
+	__u32 attached;
+
+	/* a kernel that cannot tell has it attached, as far as anybody knows */
+	switch (read_prog(held->info.at.protocol, -1, held->info.cookie, &attached)) {
+	case 0:
+		return 0;
+	case 1:
+		if (attached != id)
+			return 0;
+	}
+	fd = socket_dup(held);
+	if (fd < 0)
+		return -1;
 	err = setsockopt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &nothing, sizeof(nothing));
 	if (err && errno != ENOENT)
 		err = fail("cannot detach the program from the group (%s)", strerror(errno));

@@ -24,6 +24,11 @@ bool group_probe(void);
 /* Is this the id of a program of the service? */
 bool group_is_own_prog(const struct service *service, __u32 id);
 
+/* Has any service this program? */
+bool group_is_service_prog(__u32 id);
+/* Detach the program @id from the group of @socket, if it is attached there. */
+int group_detach_prog_id(const struct held_socket *socket, __u32 id);
+
 /* Fail if a program that is not of @service is attached to the group of the socket with this
  * cookie. Return 1 if the service's program is, 0 if none is, or if this kernel cannot tell:
  * a service had the group to itself when it was made.

@@ -13,7 +13,7 @@
  *
  * layer 0: json ui args
  * layer 1: endpoint sock_diag proc sockets
- * layer 2: store flow_table steering group generation
+ * layer 2: store flow_table steering group generation orphan
  * layer 3: server drain upgrade service view
  * layer 4: cmd_* main
  *

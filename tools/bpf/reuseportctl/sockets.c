@@ -141,6 +141,40 @@ int sockets_find(const struct endpoint *endpoint, pid_t root, struct held_socket
 	return count;
 }
 
+int sockets_find_all(pid_t root, struct held_socket **list)
+{
+	static const __u32 protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
+	static const __u32 families[] = { AF_INET, AF_INET6 };
+	struct socket_info *all = NULL, *some, *larger;
+	int count = 0, nr = 0;
+	unsigned int i;
+
+	*list = NULL;
+	for (i = 0; i < 4 && nr >= 0; i++) {
+		struct endpoint any = {
+			.protocol = protocols[i / 2],
+			.family = families[i % 2],
+		};
+
+		nr = sock_diag_list(&any, &some);
+		if (nr <= 0)
+			continue;
+		larger = realloc(all, (count + nr) * sizeof(*all));
+		if (larger) {
+			all = larger;
+			memcpy(all + count, some, nr * sizeof(*all));
+			count += nr;
+		} else {
+			nr = fail("out of memory");
+		}
+		free(some);
+	}
+	if (nr >= 0)
+		count = sockets_find_owners(all, count, root, list);
+	free(all);
+	return nr < 0 ? -1 : count;
+}
+
 int socket_try_dup(const struct held_socket *held)
 {
 	int pidfd, fd, protocol = 0, err = 0;

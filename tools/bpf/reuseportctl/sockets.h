@@ -20,6 +20,8 @@ struct held_socket {
  * how many, or -1. The caller frees *@list.
  */
 int sockets_find(const struct endpoint *endpoint, pid_t root, struct held_socket **list);
+/* The same for all listeners and bound UDP sockets of our network namespace. */
+int sockets_find_all(pid_t root, struct held_socket **list);
 /* The same for sockets that have been listed already; takes one walk through /proc. */
 int sockets_find_owners(const struct socket_info *sockets, int count, pid_t root,
 			struct held_socket **list);

@@ -86,12 +86,25 @@ int require_privileges(void)
 	return 0;
 }
 
+/* Has this process other mounts than the host, as "ip netns exec" gives it? */
+static bool has_own_mounts(void)
+{
+	struct stat ours, init;
+
+	return !stat("/proc/self/ns/mnt", &ours) && !stat("/proc/1/ns/mnt", &init) &&
+	       ours.st_ino != init.st_ino;
+}
+
 int require_bpffs(void)
 {
 	struct statfs fs;
 
 	if (!statfs("/sys/fs/bpf", &fs) && fs.f_type == BPF_FS_MAGIC)
 		return 0;
+	if (has_own_mounts())
+		return fail("no bpffs is mounted on /sys/fs/bpf in this mount namespace, and one "
+			    "mounted here is gone with it, as after ip netns exec: nsenter "
+			    "--net=/run/netns/NAME reuseportctl ... uses that of the host");
 	return fail("no bpffs is mounted on /sys/fs/bpf, where services are kept: mount -t bpf "
 		    "none /sys/fs/bpf");
 }
@@ -119,6 +132,15 @@ int require_name(const char *name)
 }
 
 /* -- Directories ---------------------------------------------------------------- */
+
+/* For messages: what keeps us from writing, and the remedy. */
+static const char *write_error(int err)
+{
+	return err == EROFS ? "Read-only file system; a systemd unit needs "
+			      "ReadWritePaths=/sys/fs/bpf beside ProtectSystem=strict or "
+			      "ProtectKernelTunables=" :
+			      strerror(err);
+}
 
 static const char *dir_path(const char *name, char *path)
 {
@@ -171,7 +193,7 @@ int store_rename(const char *from, const char *to)
 
 	if (!rename(dir_path(from, old), dir_path(to, new)))
 		return 0;
-	return fail("cannot rename %s (%s)", old, strerror(errno));
+	return fail("cannot rename %s (%s)", old, write_error(errno));
 }
 
 int store_make(const char *name)
@@ -180,7 +202,7 @@ int store_make(const char *name)
 
 	if (!mkdir(dir_path(name, path), 0700))
 		return 0;
-	return fail("cannot create %s (%s)", path, strerror(errno));
+	return fail("cannot create %s (%s)", path, write_error(errno));
 }
 
 /* Remove @name in the directory @arg: a pin, or a directory of pins. */
@@ -198,7 +220,7 @@ static int remove_entry(const char *name, void *arg)
 		if (!rmdir(path) || errno == ENOENT)
 			return 0;
 	}
-	return fail("cannot remove %s (%s)", path, strerror(errno));
+	return fail("cannot remove %s (%s)", path, write_error(errno));
 }
 
 int store_remove(const char *name)
@@ -261,7 +283,7 @@ int store_lock_root(void)
 	if (require_privileges() || require_bpffs())
 		return -1;
 	if (mkdir(PIN_ROOT, 0700) && errno != EEXIST)
-		return fail("cannot create " PIN_ROOT " (%s)", strerror(errno));
+		return fail("cannot create " PIN_ROOT " (%s)", write_error(errno));
 	root = open(PIN_ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return fail("cannot open " PIN_ROOT " (%s)", strerror(errno));
@@ -437,18 +459,18 @@ int store_pin_edition(struct service *service)
 		return -1;
 	snprintf(unfinished, sizeof(unfinished), PIN_ROOT "/%s/%s", service->name, entry);
 	if (mkdir(unfinished, 0700))
-		return fail("cannot create %s (%s)", unfinished, strerror(errno));
+		return fail("cannot create %s (%s)", unfinished, write_error(errno));
 	for (i = 0; i < ARRAY_SIZE(pins) && !err; i++) {
 		/* not every kernel has iterators */
 		if (*pin_fd(service, &pins[i]) < 0)
 			continue;
 		snprintf(path, sizeof(path), "%.*s/%s", PATH_LEN / 2, unfinished, pins[i].name);
 		if (bpf_obj_pin(*pin_fd(service, &pins[i]), path))
-			err = fail("cannot pin %s (%s)", path, strerror(errno));
+			err = fail("cannot pin %s (%s)", path, write_error(errno));
 	}
 	snprintf(path, sizeof(path), PIN_ROOT "/%s/%u", service->name, next);
 	if (!err && rename(unfinished, path))
-		err = fail("cannot rename %s (%s)", unfinished, strerror(errno));
+		err = fail("cannot rename %s (%s)", unfinished, write_error(errno));
 	if (!err)
 		service->edition = next;
 	else

@@ -254,3 +254,41 @@ test_attach_leaves_out() {
 	must "$ctl" -n attach "$s" udp "127.0.0.1:$port" --pid "$main"
 	says "also serves tcp 127.0.0.1:$port; attach that"
 }
+
+# The pins are gone, but the program steers on and has the sockets: cleanup finds it, releases
+# them, and the running server can be attached again. The program of a live service is no match.
+test_pins_gone() {
+	server A
+	attach "$pid"
+	must "$ctl" -j cleanup
+	! grep -q "127.0.0.1:$port" "$tmp/out" || broken 'a live service is listed'
+	rm -r "$root/$s"
+	refuse 'already attached to the group' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
+	refuse 'cleanup lists them' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --force
+	must "$ctl" -j cleanup
+	says "\"address\":\"127.0.0.1:$port\",\"cookie\":[0-9]*,\"pid\":[0-9]*,\"comm\":\"helper\""
+	must "$ctl" cleanup
+	id=$(sed -n "s/^program \([0-9]*\) .* 4 sockets at tcp 127.0.0.1:$port, of helper.*/\1/p" "$tmp/out")
+	must "$ctl" -n cleanup --program "$id"
+	says "would detach program $id and release its 4 sockets"
+	must "$ctl" cleanup --program "$id"
+	says "detached program $id and released its 4 sockets"
+	refuse "program $id is not one of a service" "$ctl" cleanup --program "$id"
+	all_from A
+	attach "$pid"
+	must "$ctl" detach "$s"
+}
+
+# A service with a pin missing: detach says that the program may be attached, cleanup ends that.
+test_pin_missing() {
+	server A
+	attach "$pid"
+	rm "$root/$s"/*/state
+	must "$ctl" detach "$s"
+	says 'pins were missing: if its program is still attached, reuseportctl cleanup'
+	must "$ctl" cleanup
+	id=$(sed -n "s/^program \([0-9]*\) .* 4 sockets at tcp 127.0.0.1:$port, of helper.*/\1/p" "$tmp/out")
+	must "$ctl" cleanup --program "$id"
+	attach "$pid"
+	all_from A
+}

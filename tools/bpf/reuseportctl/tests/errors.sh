@@ -99,10 +99,29 @@ test_no_privilege() {
 	all_from A
 }
 
-# Without a bpffs attach fails with the command that mounts one.
+# What a unit with ProtectSystem=strict sees: the remedy is named, and nothing has changed.
+test_read_only_bpffs() {
+	server A
+	attach "$pid"
+	refuse 'Read-only file system.*ReadWritePaths=/sys/fs/bpf' unshare -m sh -c "
+		mount -o remount,ro,bind /sys/fs/bpf && $ctl detach $s"
+	ip=udp
+	server U
+	refuse 'Read-only file system.*ReadWritePaths=/sys/fs/bpf' unshare -m sh -c "
+		mount -o remount,ro,bind /sys/fs/bpf && $ctl attach x$s udp 127.0.0.1:$port --pid $pid"
+	ip=tcp
+	all_from A
+	show
+	says '"program":"on"' '"sockets":4'
+}
+
+# Without a bpffs attach fails with the remedy, which lasts.
 test_no_bpffs() {
 	server A
-	refuse 'no bpffs.*mount -t bpf none' unshare -m sh -c "umount /sys/fs/bpf &&
+	refuse 'no bpffs.*mount -t bpf none' unshare -mpf sh -c "mount -t proc proc /proc &&
+		umount /sys/fs/bpf && $ctl attach $s tcp 127.0.0.1:$port --pid 1"
+	# a bpffs that is mounted there is gone with the command
+	refuse 'no bpffs.*nsenter --net=' unshare -m sh -c "umount /sys/fs/bpf &&
 		$ctl attach $s tcp 127.0.0.1:$port --pid $pid"
 }
 
