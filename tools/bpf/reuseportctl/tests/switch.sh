@@ -122,7 +122,7 @@ test_fallback() {
 	until_sockets 4
 	all_from E
 	must "$ctl" show "$s"
-	says 'in no generation (server, PID .*the kernel distributes by hash'
+	says 'in no generation (helper, PID .*the kernel distributes by hash'
 	must "$ctl" switch "$s" --pid "$(pid_of E)"
 	all_from E
 }
