@@ -35,6 +35,9 @@
 #ifndef ENOTSUPP
 #define ENOTSUPP	524
 #endif
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP	262
+#endif
 #ifndef __NR_pidfd_open
 #define __NR_pidfd_open		434
 #endif
@@ -59,7 +62,7 @@ struct slot {
 
 	/* the socket; netns is NULL if it was not found */
 	const struct netns *netns;
-	__u8 protocol;
+	__u32 protocol;
 	__u8 state;
 	__u16 port;
 	int family;
@@ -190,7 +193,7 @@ static struct slot *find_slot(const struct slot *like, int (*compare)(const void
 }
 
 /* Fill in what sock_diag reports about one socket. */
-static void add_socket_info(const struct nlmsghdr *nlh, __u8 protocol, const struct netns *netns)
+static void add_socket_info(const struct nlmsghdr *nlh, __u32 protocol, const struct netns *netns)
 {
 	const struct inet_diag_msg *msg = NLMSG_DATA(nlh);
 	int len = nlh->nlmsg_len - NLMSG_LENGTH(sizeof(*msg));
@@ -219,11 +222,13 @@ static void add_socket_info(const struct nlmsghdr *nlh, __u8 protocol, const str
 }
 
 /* Request all sockets of a family and protocol. Returns an errno. */
-static int dump_sockets(int nl, int family, __u8 protocol, const struct netns *netns)
+static int dump_sockets(int nl, int family, __u32 protocol, const struct netns *netns)
 {
 	struct {
 		struct nlmsghdr nlh;
 		struct inet_diag_req_v2 req;
+		struct rtattr attr;	/* sdiag_protocol is too small for IPPROTO_MPTCP */
+		__u32 protocol;
 	} request = {
 		.nlh = {
 			.nlmsg_len = sizeof(request),
@@ -234,8 +239,13 @@ static int dump_sockets(int nl, int family, __u8 protocol, const struct netns *n
 			.sdiag_family = family,
 			.sdiag_protocol = protocol,
 			.idiag_ext = 1 << (INET_DIAG_SKMEMINFO - 1),
-			.idiag_states = protocol == IPPROTO_TCP ? 1 << TCP_LISTEN : ~0,
+			.idiag_states = protocol == IPPROTO_UDP ? ~0 : 1 << TCP_LISTEN,
 		},
+		.attr = {
+			.rta_len = RTA_LENGTH(sizeof(protocol)),
+			.rta_type = INET_DIAG_REQ_PROTOCOL,
+		},
+		.protocol = protocol,
 	};
 	static __u32 answer[8192];
 	struct nlmsghdr *nlh;
@@ -264,7 +274,7 @@ static int dump_sockets(int nl, int family, __u8 protocol, const struct netns *n
 static void search_netns(const struct netns *netns)
 {
 	static const int families[] = { AF_INET, AF_INET6 };
-	static const __u8 protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
+	static const __u32 protocols[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_MPTCP };
 	unsigned int f, p;
 	int nl, err;
 
@@ -278,8 +288,8 @@ static void search_netns(const struct netns *netns)
 			if (dump.nr_found == dump.nr_slots)
 				break;
 			err = dump_sockets(nl, families[f], protocols[p], netns);
-			/* an error for AF_INET6 only means a kernel without IPv6 */
-			if (err && families[f] == AF_INET)
+			/* an error for AF_INET6 only means a kernel without IPv6, or MPTCP */
+			if (err && families[f] == AF_INET && protocols[p] != IPPROTO_MPTCP)
 				dump.diag_errno = err;
 		}
 	}
@@ -499,7 +509,14 @@ static const char *why_not_found(void)
 
 static const char *protocol_name(const struct slot *slot)
 {
-	return slot->protocol == IPPROTO_TCP ? "tcp" : "udp";
+	switch (slot->protocol) {
+	case IPPROTO_TCP:
+		return "tcp";
+	case IPPROTO_MPTCP:
+		return "mptcp";
+	default:
+		return "udp";
+	}
 }
 
 static const char *state_name(const struct slot *slot)
