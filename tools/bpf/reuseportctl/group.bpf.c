@@ -35,9 +35,16 @@ struct sock_common {
 	} skc_cookie;
 };
 
+struct socket;
+
 struct sock {
 	struct sock_common __sk_common;
+	struct socket *sk_socket;
 	struct sock_reuseport *sk_reuseport_cb;
+};
+
+struct socket {
+	struct sock *sk;
 };
 
 struct udp_sock;
@@ -57,13 +64,15 @@ struct bpf_iter__udp {
 static __always_inline void emit_group(struct seq_file *seq, struct sock *sk)
 {
 	struct sock_reuseport *group = BPF_CORE_READ(sk, sk_reuseport_cb);
+	struct sock *owner = BPF_CORE_READ(sk, sk_socket, sk);
 	struct group_record record = {};
 	struct bpf_prog *prog;
 
 	if (!group)
 		return;
 	prog = BPF_CORE_READ(group, prog);
-	record.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	/* a subflow of MPTCP has the struct socket, but not the cookie, of the fd */
+	record.cookie = BPF_CORE_READ(owner ?: sk, __sk_common.skc_cookie.counter);
 	record.has_program = !!prog;
 	if (prog)
 		record.id = BPF_CORE_READ(prog, aux, id);

@@ -13,11 +13,34 @@
 
 #include "sock_diag.h"
 
+#ifndef SO_DETACH_REUSEPORT_BPF
+#define SO_DETACH_REUSEPORT_BPF 68
+#endif
+
 struct socket_list {
 	const struct endpoint *endpoint;
 	struct socket_info *list;
 	int count, space;
 };
+
+static __u64 cookie_of(const struct inet_diag_msg *msg)
+{
+	return (__u64)msg->id.idiag_cookie[1] << 32 | msg->id.idiag_cookie[0];
+}
+
+/* A listener of MPTCP is reported twice: its first subflow as a TCP socket, and itself. Both
+ * have the inode of the fd. The cookie of the fd, and in a map, is that of the MPTCP socket.
+ */
+static int set_mptcp_cookie(struct socket_list *all, const struct nlmsghdr *nlh)
+{
+	const struct inet_diag_msg *msg = NLMSG_DATA(nlh);
+	int i;
+
+	for (i = 0; i < all->count; i++)
+		if (all->list[i].inode == msg->idiag_inode && msg->idiag_inode)
+			all->list[i].cookie = cookie_of(msg);
+	return 0;
+}
 
 static int add_socket(struct socket_list *all, const struct nlmsghdr *nlh)
 {
@@ -44,7 +67,7 @@ static int add_socket(struct socket_list *all, const struct nlmsghdr *nlh)
 	socket = &all->list[all->count++];
 	*socket = (struct socket_info){
 		.at = at,
-		.cookie = (__u64)msg->id.idiag_cookie[1] << 32 | msg->id.idiag_cookie[0],
+		.cookie = cookie_of(msg),
 		.inode = msg->idiag_inode,
 		.uid = msg->idiag_uid,
 		.interface = msg->id.idiag_if,
@@ -60,12 +83,15 @@ static int add_socket(struct socket_list *all, const struct nlmsghdr *nlh)
 	return 0;
 }
 
-/* Return an errno. */
-static int dump(int nl, struct socket_list *all)
+/* Hand the sockets of a protocol to @add. Return an errno. */
+static int dump(int nl, struct socket_list *all, __u32 protocol,
+		int (*add)(struct socket_list *all, const struct nlmsghdr *nlh))
 {
 	struct {
 		struct nlmsghdr nlh;
 		struct inet_diag_req_v2 req;
+		struct rtattr attr;	/* sdiag_protocol is too small for IPPROTO_MPTCP */
+		__u32 protocol;
 	} request = {
 		.nlh = {
 			.nlmsg_len = sizeof(request),
@@ -74,13 +100,17 @@ static int dump(int nl, struct socket_list *all)
 		},
 		.req = {
 			.sdiag_family = all->endpoint->family,
-			.sdiag_protocol = all->endpoint->protocol,
+			.sdiag_protocol = protocol,
 			.idiag_ext = 1 << (INET_DIAG_SKMEMINFO - 1),
 			/* UDP: a connected socket is established, and does not count */
-			.idiag_states = all->endpoint->protocol == IPPROTO_TCP ? 1 << TCP_LISTEN
-									       : 1 << TCP_CLOSE,
+			.idiag_states = protocol == IPPROTO_UDP ? 1 << TCP_CLOSE : 1 << TCP_LISTEN,
 			.id.idiag_sport = all->endpoint->port,
 		},
+		.attr = {
+			.rta_len = RTA_LENGTH(sizeof(protocol)),
+			.rta_type = INET_DIAG_REQ_PROTOCOL,
+		},
+		.protocol = protocol,
 	};
 	static __u32 answer[8192];
 	struct nlmsghdr *nlh;
@@ -99,11 +129,23 @@ static int dump(int nl, struct socket_list *all)
 				return 0;
 			if (nlh->nlmsg_type == NLMSG_ERROR)
 				return -((struct nlmsgerr *)NLMSG_DATA(nlh))->error;
-			err = add_socket(all, nlh);
+			err = add(all, nlh);
 			if (err)
 				return err;
 		}
 	}
+}
+
+bool is_mptcp_steered(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_MPTCP), none = -1, err;
+
+	if (fd < 0)
+		return false;
+	/* options that concern the program of the group are supported by the same kernels */
+	err = setsockopt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &none, sizeof(none)) ? errno : 0;
+	close(fd);
+	return err != EOPNOTSUPP;
 }
 
 int sock_diag_list(const struct endpoint *endpoint, struct socket_info **list)
@@ -113,7 +155,9 @@ int sock_diag_list(const struct endpoint *endpoint, struct socket_info **list)
 
 	*list = NULL;
 	nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-	err = nl < 0 ? errno : dump(nl, &all);
+	err = nl < 0 ? errno : dump(nl, &all, endpoint->protocol, add_socket);
+	if (!err && endpoint->protocol == IPPROTO_TCP && all.count && is_mptcp_steered())
+		err = dump(nl, &all, IPPROTO_MPTCP, set_mptcp_cookie);
 	if (nl >= 0)
 		close(nl);
 	if (err) {

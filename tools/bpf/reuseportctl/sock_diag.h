@@ -3,7 +3,13 @@
 #ifndef __REUSEPORTCTL_SOCK_DIAG_H
 #define __REUSEPORTCTL_SOCK_DIAG_H
 
+#include <stdbool.h>
+
 #include "endpoint.h"
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP	262
+#endif
 
 struct socket_info {
 	struct endpoint at;
@@ -20,5 +26,8 @@ struct socket_info {
  * protocol and family. Return how many, or -1. The caller frees *@list.
  */
 int sock_diag_list(const struct endpoint *endpoint, struct socket_info **list);
+
+/* Can MPTCP listeners be in a map, and have a program, in this kernel? */
+bool is_mptcp_steered(void);
 
 #endif

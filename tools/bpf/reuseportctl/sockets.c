@@ -17,10 +17,6 @@
 
 #include "sockets.h"
 
-#ifndef IPPROTO_MPTCP
-#define IPPROTO_MPTCP	262
-#endif
-
 static int compare_inodes(const void *a, const void *b)
 {
 	const struct held_socket *x = a, *y = b;
@@ -191,9 +187,8 @@ int socket_try_dup(const struct held_socket *held)
 		errno = err;
 		return -1;
 	}
-	/* sock_diag reports the TCP subflow, the fd is that of the MPTCP socket above it */
 	if (!getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) &&
-	    protocol == IPPROTO_MPTCP) {
+	    protocol == IPPROTO_MPTCP && !is_mptcp_steered()) {
 		close(fd);
 		errno = EPROTOTYPE;
 		return -1;
@@ -224,7 +219,7 @@ int socket_dup(const struct held_socket *held)
 	case ENOSYS:
 		return fail("this kernel has no pidfd_getfd(): Linux 5.10 or later is required");
 	case EPROTOTYPE:
-		return fail("socket %d of process %d is an MPTCP socket, which no program can "
+		return fail("socket %d of process %d is an MPTCP socket, which this kernel cannot "
 			    "steer: have the server listen on plain TCP (Go: "
 			    "GODEBUG=multipathtcp=0)",
 			    held->fd, held->pid);

@@ -179,14 +179,6 @@ test_interface() {
 	! "$helper" strip "$1" 2>/dev/null || broken 'the program is on the group of lo'
 }
 
-# An MPTCP listener is rejected with a remedy.
-test_mptcp() {
-	[ "$(cat /proc/sys/net/mptcp/enabled 2>/dev/null)" = 1 ] || skip 'a kernel without MPTCP'
-	sockets=1 server A -m -w 1
-	refuse 'MPTCP.*multipathtcp=0' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
-	all_from A
-}
-
 # A classic BPF program of somebody else is noticed where the kernel shows it.
 test_foreign_classic() {
 	"$ctl" -j probe | grep -q '"group_program":true' || skip 'a kernel without BTF or iterators'
