@@ -36,10 +36,10 @@ CALLS = {
     "bpf_map_lookup_batch": "lookup",
     "bpf_map_lookup_and_delete_elem": "",
     "bpf_map_lookup_and_delete_batch": "",
-    "bpf_prog_test_run_opts": "run",
+    "bpf_prog_test_run_opts": "run run_with_packet",
 }
 # calls that do not depend on this map
-OTHERS = "bpf_map_freeze".split()
+OTHERS = "bpf_map_freeze send_number try_attach".split()
 # errors in tables and in arguments of macros
 TABLES = [
     (r"\bexpect_error\([^;]*, (-E\w+)\);", "bpf_sk_select_reuseport"),

@@ -60,6 +60,7 @@
 #include <linux/sock_diag.h>
 #include <linux/uaccess.h>
 #include <net/inet_sock.h>
+#include <net/mptcp.h>
 #include <net/sock_reuseport.h>
 #include <net/tcp_states.h>
 
@@ -188,7 +189,7 @@ int bpf_fd_reuseport_array_lookup_elem(struct bpf_map *map, void *key, void *val
 	if (!sk)
 		return -ENOENT;
 
-	*(u64 *)value = __sock_gen_cookie(sk);
+	*(u64 *)value = __sock_gen_cookie(bpf_mptcp_owner(sk));
 	return 0;
 }
 
@@ -257,16 +258,15 @@ reuseport_array_update_prepare(struct bpf_map *map, u32 index, const void *value
 	if (!sock)
 		goto put;
 
-	err = -EINVAL;
-	*sk = sock->sk;
-	if (!*sk)
-		goto put;
-
+	*sk = bpf_mptcp_first_subflow(sock->sk);
 	err = reuseport_array_flags_check(rcu_access_pointer(array->slots[index]), flags);
 	if (err)
 		goto put;
 
 	/* Nothing changes this later, so the lock does not matter. */
+	err = -EINVAL;
+	if (!*sk)
+		goto put;
 	err = -ENOTSUPP;
 	if (!sk_is_tcp(*sk) && !sk_is_udp(*sk))
 		goto put;
@@ -528,7 +528,7 @@ static u32 reuseport_array_lookup_bite(struct bpf_map *map, u32 *index, u32 *key
 		if (!sk)
 			continue;
 		keys[found] = *index;
-		cookies[found++] = sock_gen_cookie(sk);
+		cookies[found++] = sock_gen_cookie(bpf_mptcp_owner(sk));
 	}
 
 	return found;

@@ -127,7 +127,7 @@ class Generator:
         place = self.places[port]
         odd = rng.random()
         if odd < 0.06:
-            kind = rng.choice(["unix", "unixgram", "raw4", "raw6", "mptcp4", "packet"])
+            kind = rng.choice(["unix", "unixgram", "raw4", "raw6", "rawmptcp4", "packet"])
         else:
             kind = protocol + place[-1]
         self.say("open", socket, kind)

@@ -167,7 +167,7 @@ static const struct word kinds[] = {
 	{ "udp4", AF_INET, SOCK_DGRAM }, { "udp6", AF_INET6, SOCK_DGRAM },
 	{ "unix", AF_UNIX, SOCK_STREAM }, { "unixgram", AF_UNIX, SOCK_DGRAM },
 	{ "raw4", AF_INET, SOCK_RAW, IPPROTO_UDP }, { "raw6", AF_INET6, SOCK_RAW, IPPROTO_TCP },
-	{ "mptcp4", AF_INET, SOCK_STREAM, IPPROTO_MPTCP }, { "packet", AF_PACKET, SOCK_DGRAM },
+	{ "rawmptcp4", AF_INET, SOCK_RAW, IPPROTO_MPTCP }, { "packet", AF_PACKET, SOCK_DGRAM },
 	{ }
 };
 

@@ -58,6 +58,7 @@ struct kind {
 	int family;
 	int type;
 	bool dual;		/* bound to ::, for clients of both families */
+	int protocol;		/* 0: the usual one of the type */
 };
 
 #define ADD_TCP_KINDS(fixture)						\
@@ -221,7 +222,7 @@ static inline void set_reuseport(struct __test_metadata *_metadata, int fd)
 
 static inline int open_socket(struct __test_metadata *_metadata, const struct kind *kind)
 {
-	int fd = socket(kind->family, kind->type | SOCK_CLOEXEC, 0);
+	int fd = socket(kind->family, kind->type | SOCK_CLOEXEC, kind->protocol);
 	int v6only = !kind->dual;
 
 	ASSERT_LE(0, fd);

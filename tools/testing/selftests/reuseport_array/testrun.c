@@ -549,6 +549,29 @@ TEST_F(run, no_group)
 	EXPECT_RUN_FAILS(-EINVAL);
 }
 
+/* UDP-Lite has groups as well, but no program of this type. */
+TEST_F(run, udplite)
+{
+	struct kind kind = variant->kind;
+	bool is_ipv4 = client_family(&kind) == AF_INET;
+
+	kind.type = SOCK_DGRAM;
+	kind.protocol = IPPROTO_UDPLITE;
+	self->in.sk_fd = socket(kind.family, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDPLITE);
+	if ((int)self->in.sk_fd < 0)
+		SKIP(return, "no UDP-Lite in this kernel");
+
+	close(self->in.sk_fd);
+	self->in.sk_fd = new_server(_metadata, &kind);
+	make_frame(&self->frame, client_family(&kind), SOCK_DGRAM, PORT, 0, "12345678", 8);
+	if (is_ipv4)
+		ipv4_header(&self->frame)->protocol = IPPROTO_UDPLITE;
+	else
+		ipv6_header(&self->frame)->nexthdr = IPPROTO_UDPLITE;
+	self->opts.data_size_in = self->frame.len;
+	EXPECT_RUN_FAILS(-EINVAL);
+}
+
 /* The fd 0 is an fd like any other. */
 TEST_F(run, fd_zero)
 {
