@@ -137,7 +137,7 @@ int require_name(const char *name)
 static const char *write_error(int err)
 {
 	return err == EROFS ? "Read-only file system; a systemd unit needs "
-			      "ReadWritePaths=/sys/fs/bpf beside ProtectSystem=strict or "
+			      "ReadWritePaths=/sys/fs/bpf with ProtectSystem=strict or "
 			      "ProtectKernelTunables=" :
 			      strerror(err);
 }

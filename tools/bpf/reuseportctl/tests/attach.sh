@@ -111,7 +111,7 @@ test_stale() {
 	must "$ctl" detach "$s"
 }
 
-# The program of somebody else is only replaced with --force.
+# Another program on the group is only replaced with --force.
 test_foreign() {
 	server A
 	a=$pid

@@ -115,7 +115,7 @@ wait_until() {
 	shift
 	until "$@"; do
 		tries=$((tries - 1))
-		[ $tries -gt 0 ] || broken "waited in vain for $awaited"
+		[ $tries -gt 0 ] || broken "waited too long for $awaited"
 		usleep 10000
 	done
 }

@@ -219,7 +219,7 @@ test_program_gone() {
 	all_from B
 }
 
-# rollback and switch only replace the program of somebody else with --force.
+# rollback and switch only replace another program on the group with --force.
 test_program_replaced() {
 	"$ctl" -j probe | grep -q '"group_program":true' || skip 'a kernel without BTF or iterators'
 	server A

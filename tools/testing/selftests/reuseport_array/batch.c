@@ -747,7 +747,7 @@ static void expect_seen(struct __test_metadata *_metadata, const struct walk *w,
 	}
 }
 
-/* A walk by batches of @n from number @from on tells of each slot once, and ends. */
+/* A walk by batches of @n from number @from on returns each slot once, and ends. */
 static void expect_rest(struct __test_metadata *_metadata, struct walk *w, __u32 *token,
 			__u32 from, __u32 n)
 {
@@ -873,7 +873,7 @@ TEST_F(walk, sparse)
 	}
 }
 
-/* What leaves during a walk is not told of, and what stays is told of once. */
+/* A socket that leaves during a walk is not returned, one that stays is returned once. */
 TEST_F(walk, while_sockets_leave)
 {
 	struct walk *w = &self->walk;
@@ -987,7 +987,7 @@ TEST_F(walk, frozen)
 	expect_rest(_metadata, w, NULL, 0, 1);
 }
 
-/* Memory that ends early: what is counted was told of, and the walk goes on from there. */
+/* Memory that ends early: the count is that of the slots returned, and the walk continues. */
 TEST_F(walk, fault)
 {
 	char *edge = edge_of_memory(_metadata);
@@ -1050,7 +1050,7 @@ TEST_F(walk, fault_of_the_token)
 	expect_rest(_metadata, w, NULL, 0, BITE);
 }
 
-/* A batch whose count cannot be written says so, and does nothing. */
+/* A batch whose count cannot be written fails, and does nothing. */
 TEST_F(walk, fault_of_the_count)
 {
 	static const int commands[] = {
