@@ -7,6 +7,7 @@ enum {
 	CURRENT, SOCKETS, QUEUE, DROPS, PACKETS, NEW_FLOWS,
 	FLOW_ENTRIES, FLOW_ENTRIES_USED, FLOWS_EVICTED, FLOWS_REFUSED,
 };
+
 static const struct metric {
 	const char *name, *type, *help;
 } metrics[] = {

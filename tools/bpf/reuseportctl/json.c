@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Write JSON to a stream, see json.h. */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -166,7 +165,7 @@ void jsonw_string(json_writer_t *writer, const char *text)
 void jsonw_uint(json_writer_t *writer, uint64_t number)
 {
 	separate(writer);
-	fprintf(writer->stream, "%" PRIu64, number);
+	fprintf(writer->stream, "%llu", (unsigned long long)number);
 }
 
 void jsonw_bool(json_writer_t *writer, bool value)

@@ -32,8 +32,9 @@ int server_prepare(struct service *service, const struct held_socket *sockets, i
 		   const struct process *server, bool force, __u32 *number);
 
 /* The process to be stopped: @known, or that of the generation; its pid is 0 if there is no
- * such generation any more. Fail if it also serves the current generation. The lock is held, and must be until the process has had its
- * signal: the generation must not become the current one in between.
+ * such generation any more. Fail if it also serves the current generation. The lock is held,
+ * and must be until the process has had its signal: the generation must not become the current
+ * one in between.
  */
 int server_find(struct service *service, __u32 number, const struct process *known,
 		struct process *process);

@@ -34,8 +34,8 @@
 
 bool upgrade_is_needed(const struct service *service)
 {
-	return service->has_old_edition || service->has_unfinished || service->layout.version != LAYOUT_VERSION ||
-	       strcmp(service->layout.tool, VERSION);
+	return service->has_old_edition || service->has_unfinished ||
+	       service->layout.version != LAYOUT_VERSION || strcmp(service->layout.tool, VERSION);
 }
 
 /* Steps 4 and 5. If the group is gone, or has a program that is not ours, it is left alone. */

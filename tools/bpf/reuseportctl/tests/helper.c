@@ -16,8 +16,8 @@
  * helper load [-c COUNT] [-f FLOWS] [-p PAUSE_MS] [-q HEX] tcp|udp ADDR PORT
  *	A client, whose question over UDP is HEX, or one byte: FLOWS sockets (1) ask COUNT
  *	times (1) each; with TCP each question is a connection, and FLOWS of them are made
- *	before the first is asked. On SIGTERM all ask once more. At the end prints who answered how often,
- *	then
+ *	before the first is asked. On SIGTERM all ask once more. At the end prints who
+ *	answered how often, then
  *		failed N	no answer, or an error
  *		moved N		flows that more than one NAME has answered
  *
