@@ -176,7 +176,7 @@ static const struct command commands[] = {
 		.name = "cleanup",
 		.run = cmd_cleanup,
 		.words = "",
-		.help = "List programs and sockets of services whose pins are gone, and release them",
+		.help = "List and release programs and sockets of services whose pins are gone",
 		.options = {
 			{ "--program", 0, NUMBER, "ID", INT32_MAX, NULL,
 			  "detach this program and release its sockets" },

@@ -93,9 +93,9 @@ static void visit_buckets(const struct service *service, const struct flow_bucke
 int flow_table_visit(const struct service *service, visit_fn visit, void *arg)
 {
 	__u32 keys[BUCKETS_AT_ONCE], next, count, *at = NULL;
+	struct bpf_map_batch_opts opts = { .sz = sizeof(opts), .elem_flags = BPF_F_LOCK };
 	struct flow_bucket *buckets;
 	int err;
-	LIBBPF_OPTS(bpf_map_batch_opts, opts, .elem_flags = BPF_F_LOCK);
 
 	if (service->layout.version == 1)
 		return visit_hash(service, visit, arg);

@@ -11,7 +11,7 @@ struct orphan {
 	int generations;	/* file descriptor of its map */
 	struct held_socket *sockets;	/* in its maps, and in our network namespace */
 	int nr_sockets;
-	int nr_unseen;		/* in its maps, but in another network namespace, or closed just now */
+	int nr_unseen;		/* in another network namespace, or closed just now */
 };
 
 /* List them. Return how many, or -1. */
