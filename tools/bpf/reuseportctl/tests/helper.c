@@ -13,10 +13,11 @@
  * helper both ADDR PORT NAME
  *	Two such servers in one, of TCP and of UDP.
  *
- * helper load [-c COUNT] [-f FLOWS] [-p PAUSE_MS] [-q HEX] tcp|udp ADDR PORT
+ * helper load [-c COUNT] [-f FLOWS] [-p PAUSE_MS] [-q HEX] [-r] tcp|udp ADDR PORT
  *	A client, whose question over UDP is HEX, or one byte: FLOWS sockets (1) ask COUNT
  *	times (1) each; with TCP each question is a connection, and FLOWS of them are made
- *	before the first is asked. On SIGTERM all ask once more. At the end prints who
+ *	before the first is asked. -r: a datagram without an answer is sent again after 0.2 s,
+ *	as the queue may be full. On SIGTERM all ask once more. At the end prints who
  *	answered how often, then
  *		failed N	no answer, or an error
  *		moved N		flows that more than one NAME has answered
@@ -313,17 +314,26 @@ static void tally(const char *name)
 	t->count++;
 }
 
+static bool resend;
+
 static bool ask(const struct target *target, int fd, char *text, size_t size)
 {
 	struct timeval patience = { PATIENCE_S, 0 };
+	int tries = 1;
 	ssize_t len;
 
+	if (resend) {
+		tries = PATIENCE_S * 5;
+		patience = (struct timeval){ 0, 200000 };
+	}
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	if (target->type == SOCK_DGRAM && send(fd, question, question_len, 0) < 0)
-		return false;
 	do {
-		len = recv(fd, text, size - 1, 0);
-	} while (len < 0 && errno == EINTR);
+		if (target->type == SOCK_DGRAM && send(fd, question, question_len, 0) < 0)
+			return false;
+		do {
+			len = recv(fd, text, size - 1, 0);
+		} while (len < 0 && errno == EINTR);
+	} while (len < 0 && errno == EAGAIN && --tries);
 	if (len <= 0)
 		return false;
 	text[len] = '\0';
@@ -340,7 +350,7 @@ static int load(int argc, char **argv)
 	bool last = false;
 	char text[64];
 
-	while ((option = getopt(argc, argv, "c:f:p:q:")) > 0) {
+	while ((option = getopt(argc, argv, "c:f:p:q:r")) > 0) {
 		switch (option) {
 		case 'c':
 			count = atoi(optarg);
@@ -353,6 +363,9 @@ static int load(int argc, char **argv)
 			break;
 		case 'q':
 			parse_question(optarg);
+			break;
+		case 'r':
+			resend = true;
 			break;
 		default: return 2;
 		}

@@ -54,7 +54,7 @@ test_flow_flood() {
 	ip=udp
 	server A
 	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --flows 4096
-	begin_load -c 1000000 -f 100 -p 20
+	begin_load -r -c 1000000 -f 100 -p 20
 	until_in_conversation 100
 	flood 20000
 	server B
