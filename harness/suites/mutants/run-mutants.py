@@ -3,6 +3,7 @@
 """Break our kernel code in one place at a time, and check that a test fails.
 
 usage: run-mutants.py [MUTANT...]       (all of harness/suites/mutants/mutants.list)
+       run-mutants.py --check           only check that they fit the sources
 
 Mutants are built in build/mutant, from a copy of the objects of build/ours. In a mount
 namespace that copy replaces build/ours, so that only what a mutant changes is compiled.
@@ -48,8 +49,8 @@ class Mutant:
             old = "".join(l[1:] + "\n" for l in hunk if l[0] in " -")
             new = "".join(l[1:] + "\n" for l in hunk if l[0] in " +")
             if text.count(old) != 1:
-                die(f"{self.name}: {text.count(old)} places in {self.file} have\n{old}"
-                    "correct harness/suites/mutants/mutants.list")
+                raise ValueError(f"{self.name}: {text.count(old)} places in {self.file} have\n"
+                                 f"{old}correct harness/suites/mutants/mutants.list")
             text = text.replace(old, new)
         return text
 
@@ -222,8 +223,23 @@ def build(suites):
     return ""
 
 
+def check(mutants):
+    """Check that each mutant applies to build/ours/src."""
+    failed = 0
+    for mutant in mutants:
+        try:
+            mutant.apply((OURS / "src" / mutant.file).read_text())
+        except (OSError, ValueError) as error:
+            say(f"mutants: {error}")
+            failed += 1
+    print(f"{len(mutants) - failed} passed, {failed} failed")
+    return failed > 0
+
+
 def main():
     mutants = read_list()
+    if sys.argv[1:] == ["--check"]:
+        return check(mutants)
     names = {m.name for m in mutants}
     unknown = set(sys.argv[1:]) - names
     if unknown:
@@ -296,4 +312,7 @@ def try_one(mutant, path, broken, original):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.exit(main())
+    except ValueError as fault:
+        die(fault)
