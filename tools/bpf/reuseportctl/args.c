@@ -240,6 +240,26 @@ static int find_option(const struct option *options, const char *word)
 	return -1;
 }
 
+/* "-jp": letters of general options, and nothing else. */
+static bool parse_letters(struct parser *parser, const char *word)
+{
+	char one[] = "-x";
+	const char *letter;
+
+	if (word[1] == '-' || !word[1] || !word[2])
+		return false;
+	for (letter = word + 1; *letter; letter++) {
+		one[1] = *letter;
+		if (find_option(general, one) < 0)
+			return false;
+	}
+	for (letter = word + 1; *letter; letter++) {
+		one[1] = *letter;
+		parser->seen[find_option(general, one)] = true;
+	}
+	return true;
+}
+
 static int parse_option(struct parser *parser, const char *word)
 {
 	const struct command *command = parser->args->command;
@@ -252,7 +272,7 @@ static int parse_option(struct parser *parser, const char *word)
 	}
 	index = command ? find_option(command->options, word) : -1;
 	if (index < 0)
-		return unknown_option(command, word);
+		return parse_letters(parser, word) ? 0 : unknown_option(command, word);
 	if (command->options[index].kind == FLAG) {
 		if (text)
 			return fail("%s takes no value", command->options[index].name);

@@ -65,6 +65,9 @@ test_typing_errors() {
 	refuse 'detach has no option --frobnicate: see reuseportctl detach --help' \
 		"$ctl" detach "$s" --frobnicate
 	refuse 'restart has no option --config: .* write --' "$ctl" restart "$s" server --config x
+	must "$ctl" -jp version
+	says '^	"version": '
+	refuse 'unknown option -jx' "$ctl" -jx version
 	refuse '--force takes no value' "$ctl" rollback "$s" --force=yes
 	refuse 'takes a number from 1 to' "$ctl" switch "$s" --pid=x
 	refuse '-- is only for restart' "$ctl" switch "$s" -- true
