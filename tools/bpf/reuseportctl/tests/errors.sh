@@ -115,7 +115,8 @@ test_read_only_bpffs() {
 	ip=tcp
 	all_from A
 	show
-	says '"program":"on"' '"sockets":4'
+	says '"sockets":4'
+	! grep '"program":"\(gone\|replaced\)"' "$tmp/out" || broken 'the program is not attached any more'
 }
 
 # Without a bpffs attach fails with the remedy, which lasts.
