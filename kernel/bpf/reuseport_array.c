@@ -211,8 +211,6 @@ static int reuseport_array_flags_check(const struct sock *old, u64 flags)
 
 static int reuseport_array_socket_check(const struct sock *sk, const struct sock_reuseport *reuse)
 {
-	if (sk_is_udp(sk) && !READ_ONCE(inet_sk(sk)->inet_num))
-		return -EDESTADDRREQ;
 	/* Packets find a socket that is hashed, which another lock guards than
 	 * reuseport_lock. A TCP socket is hashed while it is connected as well,
 	 * and may be in a group from an earlier listen().

@@ -882,8 +882,6 @@ const char *reuseport_array_strerror(int err)
 		return "the key is not below max_entries";
 	case EINVAL:
 		return "not a socket in a SO_REUSEPORT group (bind first, for TCP also listen)";
-	case EDESTADDRREQ:
-		return "the UDP socket is not bound";
 	case ENOTSUPP:
 		return "neither a TCP nor a UDP socket";
 	default:

@@ -307,9 +307,6 @@ static int explain_update_error(const struct held_socket *socket, int fd, int er
 			    socket->fd, socket->pid);
 	if (socket_require_reuseport(socket, fd))
 		return -1;
-	if (err == EDESTADDRREQ)
-		return fail("socket %d of process %d (%s) is not bound any more: try again",
-			    socket->fd, socket->pid, socket->comm);
 	if (err == EINVAL)
 		return fail("socket %d of process %d (%s) is in no SO_REUSEPORT group: the server "
 			    "has to set SO_REUSEPORT before bind()",
