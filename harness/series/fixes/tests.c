@@ -172,6 +172,24 @@ TEST_F(fixes, cookie_preemption)
 	EXPECT_EQ(cookie_of(self->listener), cookie);
 }
 
+static int new_mptcp_socket(struct __test_metadata *_metadata)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_MPTCP);
+
+	ASSERT_LE(0, fd);
+	return fd;
+}
+
+static int new_mptcp_listener(struct __test_metadata *_metadata)
+{
+	int fd = new_mptcp_socket(_metadata);
+
+	set_reuseport(_metadata, fd);
+	bind_to(_metadata, &tcp, fd, OTHER_PORT);
+	start_listening(_metadata, &tcp, fd);
+	return fd;
+}
+
 /* How many MPTCP listeners sock_diag reports. */
 static int count_mptcp_listeners(struct __test_metadata *_metadata)
 {
@@ -211,16 +229,28 @@ done:
 /* A dump of the MPTCP listeners of a group has all of them. */
 TEST_F(fixes, mptcp_diag)
 {
-	int i, fd;
+	int i;
 
-	for (i = 0; i < 5; i++) {
-		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_MPTCP);
-		ASSERT_LE(0, fd);
-		set_reuseport(_metadata, fd);
-		bind_to(_metadata, &tcp, fd, OTHER_PORT);
-		start_listening(_metadata, &tcp, fd);
-	}
+	for (i = 0; i < 5; i++)
+		new_mptcp_listener(_metadata);
 	EXPECT_EQ(5, count_mptcp_listeners(_metadata));
+}
+
+/* A connection that its MPTCP listener closes is not accepted, without its data, by another. */
+TEST_F(fixes, mptcp_migration)
+{
+	int first = new_mptcp_listener(_metadata);
+	int client = new_mptcp_socket(_metadata);
+	int second;
+
+	ASSERT_EQ(0, write_file("/proc/sys/net/ipv4/tcp_migrate_req", "1"));
+	ASSERT_EQ(0, connect_to(client, AF_INET, OTHER_PORT));
+	ASSERT_EQ(1, send(client, "1", 1, 0));
+	second = new_mptcp_listener(_metadata);
+	close(first);
+	ASSERT_EQ(0, fcntl(second, F_SETFL, O_NONBLOCK));
+	EXPECT_EQ(-1, accept(second, NULL, NULL));
+	EXPECT_EQ(EAGAIN, errno);
 }
 
 TEST_HARNESS_MAIN
