@@ -89,7 +89,7 @@ static void print_service_json(const struct view *view)
 	jsonw_uint_field(json, "max_slots", config->steering.slots);
 	jsonw_uint_field(json, "layout", view->service.layout.version);
 	jsonw_string_field(json, "made_by", view->service.layout.tool);
-	jsonw_bool_field(json, "upgrade_interrupted", view->service.has_old_edition);
+	jsonw_bool_field(json, "upgrade_interrupted", service_is_interrupted(&view->service));
 	if (programs[view->program])
 		jsonw_string_field(json, "program", programs[view->program]);
 	jsonw_uint_field(json, "current", view->service.now.current);
@@ -166,7 +166,7 @@ static void print_notes(const struct view *view)
 		       "by hash. switch and rollback attach it again.\n");
 	else if (view->program == PROGRAM_REPLACED)
 		printf("  Another program is attached to the group; this service has no effect.\n");
-	if (view->service.has_old_edition)
+	if (service_is_interrupted(&view->service))
 		printf("  An upgrade was interrupted: reuseportctl upgrade %s completes it.\n",
 		       view->name);
 	else if (layout->version != LAYOUT_VERSION)

@@ -306,6 +306,11 @@ void service_unlock(struct service *service)
 	flock(service->dir, LOCK_UN);
 }
 
+bool service_is_interrupted(const struct service *service)
+{
+	return service->has_old_edition && !lock_holder(service->dir);
+}
+
 /* -- Editions ------------------------------------------------------------------- */
 
 /* The editions of a directory. The highest is the one that counts. */
@@ -514,18 +519,13 @@ static void close_pins(struct service *service)
 	service->old_program = -1;
 }
 
-int service_open_pins(struct service *service)
+/* Open the pins of the newest of these editions. */
+static int open_edition(struct service *service, const struct editions *editions)
 {
-	struct editions editions;
-	char path[PATH_LEN];
 	unsigned int i;
-	__u32 zero = 0;
 	int err, fd;
 
-	err = find_editions(dir_path(service->name, path), &editions);
-	if (err)
-		return err;
-	service->edition = editions.newest;
+	service->edition = editions->newest;
 	err = read_layout(service->name, service->edition, &service->layout);
 	for (i = 0; i < ARRAY_SIZE(pins) && !err; i++) {
 		if (!service->edition && !pins[i].name_in_1)
@@ -537,13 +537,35 @@ int service_open_pins(struct service *service)
 	}
 	if (err)
 		return err;
-	service->has_unfinished = editions.has_unfinished;
-	service->has_old_edition = editions.has_older;
-	if (editions.has_older) {
+	service->has_unfinished = editions->has_unfinished;
+	service->has_old_edition = editions->has_older;
+	if (editions->has_older) {
 		for (i = 0; strcmp(pins[i].name, "program"); i++)
 			;
-		service->old_program = open_pin(service->name, editions.older, &pins[i]);
+		service->old_program = open_pin(service->name, editions->older, &pins[i]);
 	}
+	return 0;
+}
+
+int service_open_pins(struct service *service)
+{
+	struct editions editions;
+	char path[PATH_LEN];
+	__u32 zero = 0;
+	int err;
+
+	err = find_editions(dir_path(service->name, path), &editions);
+	if (err)
+		return err;
+	err = open_edition(service, &editions);
+	/* an upgrade may have removed that edition meanwhile, after it had made another */
+	if (err && err != -EPROTO && !find_editions(path, &editions) &&
+	    editions.newest != service->edition) {
+		close_pins(service);
+		err = open_edition(service, &editions);
+	}
+	if (err)
+		return err;
 	if (bpf_map_lookup_elem(service->config_map, &zero, &service->config) ||
 	    bpf_map_lookup_elem(service->state, &zero, &service->now) ||
 	    (service->edition &&

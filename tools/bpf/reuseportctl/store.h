@@ -55,6 +55,8 @@ int service_check_exists(const struct service *service);
 /* Commands that change a service hold this lock; it ends with the process. */
 int service_lock(struct service *service);
 void service_unlock(struct service *service);
+/* Was an upgrade interrupted, and does not just run? */
+bool service_is_interrupted(const struct service *service);
 /* Lock a directory of PIN_ROOT as service_lock() does. Return a file descriptor or -1. */
 int store_lock(const char *name);
 /* Commands that make or remove a service hold this one as well, until they end. */

@@ -121,6 +121,24 @@ test_upgrade_drain() {
 	all_from A
 }
 
+# A show that runs during an upgrade finds the service whole.
+test_upgrade_show() {
+	server A
+	attach "$pid"
+	(
+		while :; do
+			if ! "$ctl" show "$s" >"$tmp/shown" 2>&1 || grep -q interrupted "$tmp/shown"; then
+				cp "$tmp/shown" "$tmp/wrong"
+			fi
+		done
+	) &
+	watch=$!
+	echo $watch >>"$tmp/pids"
+	for _ in $(seq 20); do must "$ctl" upgrade "$s" --force; done
+	kill $watch
+	[ ! -e "$tmp/wrong" ] || { cp "$tmp/wrong" "$tmp/out" && broken 'wrongly shown'; }
+}
+
 # answers FILE: how many a load has counted
 answers() { awk '$1 != "failed" && $1 != "moved" { n += $2 } END { print n + 0 }' "$1"; }
 
