@@ -61,7 +61,7 @@ demo-servers: tests ours/um ## restart haproxy, nginx, nsd, unbound and our serv
 	@harness/demos/servers/plot-servers build/demo
 
 .PHONY: check-systemd
-check-systemd: tests ours/um ## run the manual page's unit and reuseportctl@.service under systemd and reload them under load (1 minute)
+check-systemd: tests ours/um ## run the units of the manual page and of the package under systemd and reload them under load (2 minutes)
 	@harness/demos/servers/test-systemd
 
 .PHONY: check

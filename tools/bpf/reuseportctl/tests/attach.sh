@@ -254,7 +254,7 @@ test_pins_gone() {
 	attach "$pid"
 	must "$ctl" -j cleanup
 	! grep -q "127.0.0.1:$port" "$tmp/out" || broken 'a live service is listed'
-	rm -r "$root/$s"
+	rm -r "${root:?}/$s"
 	# "may be", where the kernel does not show which program the group has
 	refuse 'be attached to the group\|already attached to the group' \
 		"$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"

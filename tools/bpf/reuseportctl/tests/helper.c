@@ -1,53 +1,61 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the tests of reuseportctl steer, load and kill.
+/* Servers, clients and tools for the tests of reuseportctl.
  *
  * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-b INTERFACE] [-a] [-i] [-m] [-n]
  *	[-x] tcp|udp ADDR PORT NAME
- *	A server: WORKERS processes (4) of SOCKETS sockets (1) each, that answer whatever
- *	comes with NAME. -a: accepts and reads nothing. -b: the first worker's sockets are
- *	bound to that. -d: binds after so long. -m: by MPTCP instead of TCP. -n: without
- *	SO_REUSEPORT. -u: as that user. -i: answers with NAME and the worker's number, from
- *	0. -x: exits as soon as it has its sockets. SIGTERM ends it: workers serve what
- *	waits (not with -a), close, and exit.
+ *	A server of WORKERS processes (4) with SOCKETS sockets (1) each. It answers each
+ *	connection or datagram with NAME. SIGTERM ends it: the workers answer what is
+ *	queued, close their sockets, and exit.
+ *	-a	accept and read nothing, not even on SIGTERM
+ *	-b	bind the sockets of the first worker to INTERFACE
+ *	-d	wait MS milliseconds before bind()
+ *	-i	answer with NAME and the number of the worker, from 0
+ *	-m	use MPTCP instead of TCP
+ *	-n	do not set SO_REUSEPORT
+ *	-u	run as user UID
+ *	-x	exit as soon as all workers have their sockets
  *
  * helper both ADDR PORT NAME
- *	Two such servers in one, of TCP and of UDP.
+ *	A TCP and a UDP server in one.
  *
  * helper load [-c COUNT] [-f FLOWS] [-p PAUSE_MS] [-q HEX] [-r] tcp|udp ADDR PORT
- *	A client, whose question over UDP is HEX, or one byte: FLOWS sockets (1) ask COUNT
- *	times (1) each; with TCP each question is a connection, and FLOWS of them are made
- *	before the first is asked. -r: a datagram without an answer is sent again after 0.2 s,
- *	as the queue may be full. On SIGTERM all ask once more. At the end prints who
- *	answered how often, then
+ *	A client with FLOWS sockets (1) that ask COUNT times (1) each, with PAUSE_MS in
+ *	between. With TCP each question is a connection, and FLOWS of them are established
+ *	before the first one is read. Over UDP the question is HEX, or one byte.
+ *	-r sends a datagram again if there is no answer for 0.2 s, as the queue may be full.
+ *	On SIGTERM all sockets ask once more. At the end it prints how many answers came
+ *	from each NAME, then
  *		failed N	no answer, or an error
- *		moved N		flows that more than one NAME has answered
+ *		moved N		sockets with answers from more than one NAME
  *
  * helper flood COUNT ADDR PORT
  *	Send COUNT datagrams over UDP, each from an IPv4 address and port of its own that are
  *	not this host's. Print how many were sent.
  *
  * helper killat N COMMAND...
- *	Run COMMAND and kill it when it makes its Nth system call. Status 137: so it came;
- *	else its own, it made fewer.
+ *	Run COMMAND and kill it at its Nth system call. Exit status: 137 if it was killed,
+ *	else that of COMMAND, which made fewer calls.
  *
  * helper calls COMMAND...
- *	Run COMMAND, then print "calls N": how many system calls it made. Status: its own.
+ *	Run COMMAND and print "calls N", the number of its system calls. Exit status: that of
+ *	COMMAND.
  *
  * helper interrupt CALL N COMMAND...
- *	Run COMMAND and send it SIGINT as it makes its Nth system call of this number. Status:
- *	its own, or 128 and the signal that it died of; 77 where calls cannot be told apart.
+ *	Run COMMAND and send it SIGINT at its Nth system call of number CALL. Exit status:
+ *	that of COMMAND, or 128 plus the signal that killed it; 77 if this machine cannot
+ *	tell system calls apart.
  *
  * helper filter tcp|udp ADDR PORT
- *	Be a server of one socket with a classic BPF program on its group, until killed.
+ *	Serve one socket with a classic BPF program attached to its group, until killed.
  *
  * helper hold DIRECTORY
- *	Hold an flock() on it until killed; print "held" once it has it.
+ *	Hold an flock() on DIRECTORY until killed; print "held" once it has it.
  *
  * helper unable COMMAND...
  *	Run COMMAND with pidfd_getfd() forbidden, as in a container.
  *
  * helper strip PID
- *	Take the program off the group that this process has a socket of.
+ *	Detach the program from the group of a socket of process PID.
  */
 #include <arpa/inet.h>
 #include <errno.h>
