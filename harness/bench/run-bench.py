@@ -413,8 +413,9 @@ def main():
     missed = figures.missed()
     argued = sum(f["argued"] for f in figures.list)
     out = OUT.relative_to(ROOT)
-    print(f"\n{len(figures.list) - missed - argued} figures met, {missed} not met, {argued} argued in "
-          f"harness/bench/README.md; {failures} measurements failed")
+    met = len(figures.list) - missed - argued
+    print(f"\n{met} figures met, {missed} not met, {argued} argued in harness/bench/README.md; "
+          f"{failures} measurements failed")
     print(f"{out}/report.txt, bench.json, bench.svg, bench.png")
     print("A row alone: harness/bench/run-bench.py udp-select, or update/sockmap, or 'close-*'")
     print(f"{len(figures.list) - missed} passed, {missed + failures} failed, 0 skipped")

@@ -79,7 +79,8 @@ static void single_calls(int map, const int *fds)
 
 	tell("update, BPF_EXIST, slot empty", bpf_map_update_elem(map, &key, &value, BPF_EXIST));
 	expect("update, BPF_NOEXIST", !bpf_map_update_elem(map, &key, &value, BPF_NOEXIST));
-	tell("update, BPF_NOEXIST, slot taken", bpf_map_update_elem(map, &key, &value, BPF_NOEXIST));
+	tell("update, BPF_NOEXIST, slot taken",
+	     bpf_map_update_elem(map, &key, &value, BPF_NOEXIST));
 	tell("update, same socket", bpf_map_update_elem(map, &key, &value, BPF_ANY));
 	tell("update, BPF_F_LOCK", bpf_map_update_elem(map, &key, &value, BPF_F_LOCK));
 	tell("update, index too large", bpf_map_update_elem(map, &beyond, &value, BPF_ANY));
@@ -159,7 +160,8 @@ static void creation(void)
 	LIBBPF_OPTS(bpf_map_create_opts, options);
 	static const struct { uint32_t key, value, entries, flags; } cases[] = {
 		{ 4, 4, 1, 0 }, { 4, 8, 1, 0 }, { 8, 8, 1, 0 }, { 4, 2, 1, 0 }, { 4, 8, 0, 0 },
-		{ 4, 8, 1, BPF_F_NO_PREALLOC }, { 4, 8, 1, BPF_F_RDONLY_PROG }, { 4, 8, 1, BPF_F_MMAPABLE },
+		{ 4, 8, 1, BPF_F_NO_PREALLOC }, { 4, 8, 1, BPF_F_RDONLY_PROG },
+		{ 4, 8, 1, BPF_F_MMAPABLE },
 	};
 	int fd, inner;
 
@@ -175,7 +177,8 @@ static void creation(void)
 		fd = bpf_map_create(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "created", cases[i].key,
 				    cases[i].value, cases[i].entries, &options);
 		printf("create, key %u, value %u, entries %u, flags %#x: %s\n", cases[i].key,
-		       cases[i].value, cases[i].entries, cases[i].flags, fd < 0 ? name_of(fd) : "0");
+		       cases[i].value, cases[i].entries, cases[i].flags,
+		       fd < 0 ? name_of(fd) : "0");
 		close(fd);
 	}
 	inner = bpf_map_create(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "inner", 4, 8, SLOTS, NULL);
@@ -194,7 +197,8 @@ static void steer(const char *object, const int *fds)
 	LIBBPF_OPTS(bpf_object_open_opts, options, .pin_root_path = "/sys/fs/bpf");
 	struct bpf_object *obj = bpf_object__open_file(object, &options);
 	struct sockaddr_in server = {
-		.sin_family = AF_INET, .sin_port = htons(PORT), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)
+		.sin_family = AF_INET, .sin_port = htons(PORT),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
 	};
 	int client = socket(AF_INET, SOCK_DGRAM, 0), map, prog;
 	uint64_t value;
@@ -205,7 +209,8 @@ static void steer(const char *object, const int *fds)
 	}
 	map = bpf_object__find_map_fd_by_name(obj, "udp_balancing_targets");
 	prog = bpf_program__fd(bpf_object__find_program_by_name(obj, "_selector"));
-	expect("attach", !setsockopt(fds[0], SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &prog, sizeof(prog)));
+	expect("attach", !setsockopt(fds[0], SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &prog,
+				     sizeof(prog)));
 	for (uint32_t slot = 0; slot < SLOTS - 1; slot++) {
 		/* back to front, so that no slot is right by chance */
 		value = fds[SLOTS - 1 - slot];

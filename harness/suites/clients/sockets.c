@@ -31,9 +31,10 @@ int main(int argc, char **argv)
 		return 2;
 	address.sin_port = htons(atoi(argv[2]));
 	if (!strcmp(argv[1], "send")) {
-		struct { uint16_t version, count; uint32_t uptime, seconds, sequence, id; } header = {
-			.version = htons(9), .id = htonl(atoi(argv[3]))
-		};
+		struct {
+			uint16_t version, count;
+			uint32_t uptime, seconds, sequence, id;
+		} header = { .version = htons(9), .id = htonl(atoi(argv[3])) };
 		int fd = socket(AF_INET, SOCK_DGRAM, 0);
 
 		if (sendto(fd, &header, sizeof(header), 0, (void *)&address, sizeof(address)) < 0)
