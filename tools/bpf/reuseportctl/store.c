@@ -306,11 +306,6 @@ void service_unlock(struct service *service)
 	flock(service->dir, LOCK_UN);
 }
 
-bool service_is_interrupted(const struct service *service)
-{
-	return service->has_old_edition && !lock_holder(service->dir);
-}
-
 /* -- Editions ------------------------------------------------------------------- */
 
 /* The editions of a directory. The highest is the one that counts. */
@@ -351,6 +346,18 @@ static int find_editions(const char *path, struct editions *editions)
 	*editions = (struct editions){};
 	visit_dir(path, add_edition, editions);
 	return editions->has_newest ? 0 : -ENOENT;
+}
+
+bool service_is_interrupted(const struct service *service)
+{
+	struct editions editions;
+	char path[PATH_LEN];
+
+	if (!service->has_old_edition || lock_holder(service->dir))
+		return false;
+	/* the upgrade may have ended since that was read, and others may have begun */
+	return !find_editions(dir_path(service->name, path), &editions) && editions.has_older &&
+	       editions.newest == service->edition;
 }
 
 static const char *pin_path(const char *name, __u32 edition, const struct pin *pin, char *path)
@@ -559,8 +566,8 @@ int service_open_pins(struct service *service)
 		return err;
 	err = open_edition(service, &editions);
 	/* an upgrade may have removed that edition meanwhile, after it had made another */
-	if (err && err != -EPROTO && !find_editions(path, &editions) &&
-	    editions.newest != service->edition) {
+	while (err && err != -EPROTO && !find_editions(path, &editions) &&
+	       editions.newest != service->edition) {
 		close_pins(service);
 		err = open_edition(service, &editions);
 	}
