@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034,SC2154
 # SPDX-License-Identifier: GPL-2.0
 # What check-series and check-fixes share; they source this after harness/lib/common.sh.
 # $work, below build/, has the patches and, in $work/src, the tree that they are applied to.

@@ -167,8 +167,8 @@ int orphan_release(const struct orphan *orphan)
 	int i, err = 0;
 
 	if (orphan->nr_unseen)
-		return fail("%d socket%s of program %u %s in another network namespace: run this "
-			    "there, with nsenter --net=/proc/PID/ns/net reuseportctl ..., where PID "
+		return fail("%d socket%s of program %u %s in another network namespace: run "
+			    "this there, with nsenter --net=/proc/PID/ns/net reuseportctl ..., where PID "
 			    "is one of its processes",
 			    orphan->nr_unseen, orphan->nr_unseen == 1 ? "" : "s", orphan->id,
 			    orphan->nr_unseen == 1 ? "is" : "are");

@@ -42,7 +42,8 @@ static inline bool kernel_is_at_least(int major, int minor)
 	struct utsname name;
 
 	uname(&name);
-	sscanf(name.release, "%d.%d", &this_major, &this_minor);
+	if (sscanf(name.release, "%d.%d", &this_major, &this_minor) != 2)
+		return false;
 	return this_major > major || (this_major == major && this_minor >= minor);
 }
 
