@@ -180,20 +180,19 @@ struct prog_user {
 	const char *name;	/* of the service; NULL: any */
 };
 
+static int is_prog(int program, void *arg)
+{
+	return prog_id(program) == ((const struct prog_user *)arg)->id;
+}
+
 static int has_prog(const char *directory, void *arg)
 {
 	const struct prog_user *user = arg;
 	size_t plain = strcspn(directory, "+");
-	struct service service;
-	bool match;
 
 	if (user->name && (strlen(user->name) != plain || strncmp(directory, user->name, plain)))
 		return 0;
-	service_init(&service, directory);
-	service_open_pins(&service);
-	match = group_is_own_prog(&service, user->id);
-	service_close(&service);
-	return match;
+	return store_visit_programs(directory, is_prog, arg);
 }
 
 bool group_is_service_prog(__u32 id)

@@ -187,6 +187,37 @@ int store_visit(store_visit_fn visit, void *arg)
 	return visit_dir(PIN_ROOT, visit, arg);
 }
 
+struct program_visit {
+	const char *name;
+	store_program_fn visit;
+	void *arg;
+};
+
+/* @entry: an edition, or a pin of layout 1 */
+static int visit_program(const char *entry, void *arg)
+{
+	const struct program_visit *programs = arg;
+	char path[2 * PATH_LEN];
+	int program, err;
+
+	snprintf(path, sizeof(path), PIN_ROOT "/%s/%s%s", programs->name, entry,
+		 strcmp(entry, "program") ? "/program" : "");
+	program = bpf_obj_get(path);
+	if (program < 0)
+		return 0;
+	err = programs->visit(program, programs->arg);
+	close(program);
+	return err;
+}
+
+int store_visit_programs(const char *name, store_program_fn visit, void *arg)
+{
+	struct program_visit programs = { name, visit, arg };
+	char path[PATH_LEN];
+
+	return visit_dir(dir_path(name, path), visit_program, &programs);
+}
+
 int store_rename(const char *from, const char *to)
 {
 	char old[PATH_LEN], new[PATH_LEN];

@@ -71,6 +71,11 @@ bool store_is_leftover(const char *name);
  */
 typedef int (*store_visit_fn)(const char *name, void *arg);
 int store_visit(store_visit_fn visit, void *arg);
+/* Call @visit with each program that is pinned in the directory @name, in an edition or in an
+ * unfinished one, until it returns another value than 0. Return that.
+ */
+typedef int (*store_program_fn)(int program, void *arg);
+int store_visit_programs(const char *name, store_program_fn visit, void *arg);
 int store_read_config(const char *name, struct service_config *config);
 int store_rename(const char *from, const char *to);
 /* Remove a directory with all its pins, or what there is of it. */
