@@ -168,8 +168,8 @@ int orphan_release(const struct orphan *orphan)
 
 	if (orphan->nr_unseen)
 		return fail("%d socket%s of program %u %s in another network namespace: run "
-			    "this there, with nsenter --net=/proc/PID/ns/net reuseportctl ..., where PID "
-			    "is one of its processes",
+			    "this there, with nsenter --net=/proc/PID/ns/net reuseportctl ..., "
+			    "where PID is one of its processes",
 			    orphan->nr_unseen, orphan->nr_unseen == 1 ? "" : "s", orphan->id,
 			    orphan->nr_unseen == 1 ? "is" : "are");
 	for (i = 0; i < orphan->nr_sockets; i++)
