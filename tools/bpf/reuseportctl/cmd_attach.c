@@ -12,6 +12,7 @@
 
 #include "args.h"
 #include "flow_table.h"
+#include "hold.h"
 #include "server.h"
 #include "service.h"
 
@@ -84,6 +85,7 @@ static int read_args(const struct arguments *args, struct plan *plan)
 	plan->name = args->words[0];
 	plan->pid = args_number(args, "--pid", 0);
 	plan->force = args_flag(args, "--force");
+	plan->config.hold = args_flag(args, "--hold");
 	steering->slots = args_number(args, "--slots", 0);
 	if (args->nr_words < 3)
 		return fail("attach takes a name, tcp or udp, ADDR:PORT and --pid PID: see "
@@ -237,7 +239,8 @@ static int carry_out(const struct plan *plan)
 	if (service_create(&service, plan->name, &plan->config, &plan->flows))
 		return -1;
 	if (generation_fill(&service, plan->sockets, plan->count, &plan->server, &number) ||
-	    generation_switch(&service, number) || service_publish(&service)) {
+	    generation_switch(&service, number) || hold_end(&service) ||
+	    service_publish(&service)) {
 		service_discard(&service);
 		return -1;
 	}

@@ -2,6 +2,7 @@
 /* drain: wait until a generation has no work left, and stop its server. */
 #include "args.h"
 #include "drain.h"
+#include "hold.h"
 
 static int choose(const struct service *service, __u32 *number)
 {
@@ -35,9 +36,19 @@ static int stop(struct service *service, const struct drain *drain, int signal)
 	return err ? -1 : drain_wait_end(service, drain, &process, signal);
 }
 
+/* If the generation has no socket any more, the change is complete. */
+static int open_again(struct service *service)
+{
+	int err = service_lock(service) || hold_end(service);
+
+	service_unlock(service);
+	return err;
+}
+
 static int run(struct service *service, struct drain *drain, int signal)
 {
-	if (drain_wait(service, drain) || (signal && stop(service, drain, signal)))
+	if (drain_wait(service, drain) || (signal && stop(service, drain, signal)) ||
+	    open_again(service))
 		return -1;
 	say(signal ? "generation %u of service %s has stopped" :
 		     "generation %u of service %s is drained: its server can be stopped",

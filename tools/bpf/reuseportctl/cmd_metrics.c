@@ -5,7 +5,7 @@
 
 enum {
 	CURRENT, SOCKETS, QUEUE, DROPS, PACKETS, NEW_FLOWS,
-	FLOW_ENTRIES, FLOW_ENTRIES_USED, FLOWS_EVICTED, FLOWS_REFUSED,
+	FLOW_ENTRIES, FLOW_ENTRIES_USED, FLOWS_EVICTED, FLOWS_REFUSED, OPEN,
 };
 
 static const struct metric {
@@ -30,6 +30,8 @@ static const struct metric {
 			    "Peers with one datagram that made room for another one." },
 	[FLOWS_REFUSED] = { "reuseport_flows_refused_total", "counter",
 			    "New peers that were not recorded: the table was full." },
+	[OPEN] = { "reuseport_open", "gauge",
+		   "1: the kernel distributes over all sockets; 0: the program selects." },
 };
 
 static void print_slot(const struct view *view, __u32 number, const struct slot_view *slot,
@@ -78,6 +80,11 @@ static void print_view(const struct view *view, unsigned int which)
 	const struct generation_view *generation;
 	int g, i;
 
+	if (which == OPEN) {
+		printf("%s{service=\"%s\"} %u\n", metrics[which].name, view->name,
+		       view->service.now.open);
+		return;
+	}
 	if (which >= FLOW_ENTRIES) {
 		print_flow_table(view, which);
 		return;

@@ -20,6 +20,7 @@
 
 #include "args.h"
 #include "drain.h"
+#include "hold.h"
 #include "service.h"
 
 static volatile sig_atomic_t interrupted;
@@ -186,6 +187,7 @@ struct switch_target {
 	struct held_socket *sockets;
 	int count;
 	__u32 old_gen, new_gen;
+	bool was_open;
 	struct process old;
 };
 
@@ -262,7 +264,8 @@ static int find_serving(const struct service *service, __u32 *number)
 	int count;
 
 	*number = service->now.current;
-	if (generation_nr_sockets(service, *number))
+	/* its server may have replaced all workers while the service was open */
+	if (generation_nr_sockets(service, *number) || hold_nr_joined(service) > 0)
 		return 0;
 	if (drain_choose(service)) {
 		*number = drain_choose(service);
@@ -469,7 +472,7 @@ static void switch_back(struct switch_target *targets, const struct plan *plan)
 		err = service_lock(service);
 		/* another command may have switched meanwhile */
 		if (!err && service->now.current == targets[i].new_gen)
-			err = generation_switch(service, targets[i].old_gen);
+			err = generation_switch(service, targets[i].old_gen) || hold_end(service);
 		if (!err && service->now.current == targets[i].old_gen)
 			say("service %s: back to generation %u, which was not stopped",
 			    service->name, targets[i].old_gen);
@@ -531,14 +534,45 @@ static int take_down(struct switch_target *targets, const struct plan *plan)
 	return err;
 }
 
+/* From here on a server that binds gets nothing before the switch. */
+static int hold_all(struct switch_target *targets, int count)
+{
+	int i;
+
+	for (i = 0; i < count; i++)
+		if (hold_begin(&targets[i].service, &targets[i].was_open))
+			return -1;
+	return 0;
+}
+
+/* The old generations have ended: the services are open again, if they may be. */
+static int open_all(struct switch_target *targets, int count)
+{
+	int i, err = 0;
+
+	for (i = 0; i < count; i++) {
+		if (service_lock(&targets[i].service) || hold_end(&targets[i].service))
+			err = -1;
+		service_unlock(&targets[i].service);
+	}
+	return err;
+}
+
 static int run(struct switch_target *targets, const struct plan *plan)
 {
 	int err, i;
 
-	err = bring_up(targets, plan);
-	for (i = 0; i < plan->nr_services; i++)
+	/* up to the switch a signal does not end us, but undoes what was done */
+	handle(on_signal);
+	err = hold_all(targets, plan->nr_services) || bring_up(targets, plan);
+	for (i = 0; i < plan->nr_services; i++) {
+		if (err)
+			hold_undo(&targets[i].service, targets[i].was_open);
 		service_unlock(&targets[i].service);
-	return err ? -1 : take_down(targets, plan);
+	}
+	if (err || take_down(targets, plan))
+		return -1;
+	return open_all(targets, plan->nr_services);
 }
 
 int cmd_restart(const struct arguments *args)

@@ -93,6 +93,7 @@ static void print_service_json(const struct view *view)
 	if (programs[view->program])
 		jsonw_string_field(json, "program", programs[view->program]);
 	jsonw_uint_field(json, "current", view->service.now.current);
+	jsonw_bool_field(json, "open", view->service.now.open);
 	if (view_has_flows(view)) {
 		jsonw_name(json, "flow_table");
 		jsonw_start_object(json);
@@ -173,13 +174,22 @@ static void print_notes(const struct view *view)
 		printf("  Made by reuseportctl %s (layout %u): reuseportctl upgrade %s is required "
 		       "before other changes.\n",
 		       layout->tool, layout->version, view->name);
+	if (view->service.now.open)
+		printf("  Open: the kernel distributes by hash over all sockets, until the next "
+		       "change.\n");
 	if (view->nr_outside && view->nr_outside == view->nr_sockets)
 		printf("  All sockets at the address are in no generation (%s, PID %d): the kernel "
 		       "distributes by hash. reuseportctl switch %s --pid %d makes them one.\n",
 		       *outside->comm ? outside->comm : "?", outside->pid, view->name,
 		       outside->pid);
+	else if (view->nr_outside && view->service.now.open)
+		printf("  %d socket%s in no generation (%s, PID %d): %s traffic by hash.\n",
+		       view->nr_outside, view->nr_outside == 1 ? " is" : "s are",
+		       *outside->comm ? outside->comm : "?", outside->pid,
+		       view->nr_outside == 1 ? "it gets" : "they get");
 	else if (view->nr_outside)
-		printf("  %d socket%s in no generation (%s, PID %d): %s nothing until a switch.\n",
+		printf("  %d socket%s in no generation (%s, PID %d): %s nothing until a switch, or "
+		       "until reuseportctl refresh if the server is the same.\n",
 		       view->nr_outside, view->nr_outside == 1 ? " is" : "s are",
 		       *outside->comm ? outside->comm : "?", outside->pid,
 		       view->nr_outside == 1 ? "it gets" : "they get");

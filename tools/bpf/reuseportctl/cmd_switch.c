@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "args.h"
+#include "hold.h"
 #include "server.h"
 #include "service.h"
 
@@ -100,7 +101,7 @@ int cmd_switch(const struct arguments *args)
 		.timeout = args_number(args, "--timeout", 30000),
 		.settle = args_number(args, "--settle", 0),
 	};
-	bool force = args_flag(args, "--force");
+	bool force = args_flag(args, "--force"), was_open = false;
 	struct service service;
 	struct plan plan = {};
 	int err;
@@ -113,6 +114,8 @@ int cmd_switch(const struct arguments *args)
 		return -1;
 	err = require_netns(&service) ||
 	      server_read(wait.pid, service.config.netns, &plan.server);
+	if (!err && !args->dry_run)
+		err = hold_begin(&service, &was_open);
 	if (!err) {
 		snprintf(plan.who, sizeof(plan.who), "%s(%u)", plan.server.comm, wait.pid);
 		wait.who = plan.who;
@@ -121,6 +124,10 @@ int cmd_switch(const struct arguments *args)
 	if (!err)
 		err = args->dry_run ? check(&service, force, &plan) :
 				      carry_out(&service, force, &plan);
+	if (!err && !args->dry_run)
+		err = hold_end(&service);
+	else if (err)
+		hold_undo(&service, was_open);
 	if (!err)
 		say("service %s: %s generation %u, %s%s", service.name,
 		    args->dry_run ? "would switch to" : "switched to", plan.number, plan.who,

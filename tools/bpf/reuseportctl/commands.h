@@ -15,10 +15,14 @@ int cmd_cleanup(const struct arguments *args);
 int cmd_detach(const struct arguments *args);
 int cmd_drain(const struct arguments *args);
 int cmd_flows(const struct arguments *args);
+int cmd_follow(const struct arguments *args);
 int cmd_help(const struct arguments *args);
+int cmd_hold(const struct arguments *args);
 int cmd_metrics(const struct arguments *args);
 int cmd_pid(const struct arguments *args);
 int cmd_probe(const struct arguments *args);
+int cmd_refresh(const struct arguments *args);
+int cmd_release(const struct arguments *args);
 int cmd_restart(const struct arguments *args);
 int cmd_rollback(const struct arguments *args);
 int cmd_show(const struct arguments *args);
@@ -47,9 +51,43 @@ static const struct command commands[] = {
 			  "time without datagrams that ends a flow (default: 2m)" },
 			{ "--slots", 0, NUMBER, "NUMBER", MAX_SLOTS, NULL,
 			  "sockets a generation may have (default: 64 or more)" },
+			{ "--hold", 0, FLAG, NULL, 0, NULL,
+			  "never leave it open between changes" },
 			{ "--force", 0, FLAG, NULL, 0, NULL,
 			  "replace another program on the group" },
 		},
+	},
+	{
+		.name = "hold",
+		.run = cmd_hold,
+		.words = "NAME",
+		.complete = "@service",
+		.max_words = 1,
+		.help = "Let a server that binds from now on get nothing before a switch",
+	},
+	{
+		.name = "release",
+		.run = cmd_release,
+		.words = "NAME",
+		.complete = "@service",
+		.max_words = 1,
+		.help = "Let the kernel distribute over all sockets again",
+	},
+	{
+		.name = "refresh",
+		.run = cmd_refresh,
+		.words = "NAME",
+		.complete = "@service",
+		.max_words = 1,
+		.help = "Put new sockets of the server into its generation",
+	},
+	{
+		.name = "follow",
+		.run = cmd_follow,
+		.words = "NAME",
+		.complete = "@service",
+		.max_words = 1,
+		.help = "Refresh whenever the server has new sockets, until it is interrupted",
 	},
 	{
 		.name = "switch",
@@ -62,7 +100,7 @@ static const struct command commands[] = {
 			{ "--pid", 0, NUMBER, "PID", INT32_MAX, "@pid",
 			  "main process of the new server (required)" },
 			{ "--wait", 0, NUMBER, "SOCKETS", MAX_SLOTS, NULL,
-			  "sockets to wait for (default: as many as the current one had)" },
+			  "sockets to wait for (default: as many as the current one began with)" },
 			{ "--settle", 0, DURATION, "T", 0, TIMES,
 			  "time between the last socket and the switch (default: 0)" },
 			{ "--timeout", 0, DURATION, "T", 0, TIMES,
@@ -101,7 +139,7 @@ static const struct command commands[] = {
 			{ "--old", 0, NUMBER, "PID", INT32_MAX, "@pid",
 			  "process to stop (default: the generation's main process)" },
 			{ "--wait", 0, NUMBER, "SOCKETS", MAX_SLOTS, NULL,
-			  "sockets to wait for (default: as many as the current one had)" },
+			  "sockets to wait for (default: as many as the current one began with)" },
 			{ "--settle", 0, DURATION, "T", 0, TIMES,
 			  "time between the last socket and the switch (default: 0)" },
 			{ "--timeout", 0, DURATION, "T", 0, TIMES,

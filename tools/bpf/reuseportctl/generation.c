@@ -392,9 +392,10 @@ static int fill_map(struct service *service, __u32 number, const struct held_soc
 	int map, i, err = 0;
 
 	map = bpf_map_create(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "sockets", sizeof(__u32),
-			     sizeof(__u64), count, NULL);
+			     sizeof(__u64), service->config.steering.slots, NULL);
 	if (map < 0)
-		return fail("cannot create a map for %d sockets (%s)", count, strerror(errno));
+		return fail("cannot create a map for %u sockets (%s)",
+			    service->config.steering.slots, strerror(errno));
 	if (bpf_map_update_elem(service->generations, &index, &map, BPF_ANY))
 		err = fail("cannot enter generation %u of service %s (%s)", number, service->name,
 			   strerror(errno));
@@ -411,6 +412,7 @@ static int write_info(struct service *service, __u32 number, int count,
 	struct generation info = {
 		.number = number,
 		.slots = count,
+		.began = count,
 		.live = count,
 		.pid = server->pid,
 		.started = server->started,
@@ -450,6 +452,95 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 }
 
 /* -- Switching ---------------------------------------------------------------------------- */
+
+/* -- Refreshing ------------------------------------------------------------------- */
+
+/* List the slots that have a socket as live. The program drops one that is empty at any time,
+ * and drops it again if it did so just now.
+ */
+static int write_live_slots(struct service *service, struct generation *info)
+{
+	__u32 index = info->number % MAX_GENERATIONS, i;
+	__u64 cookies[MAX_SLOTS];
+
+	generation_read_cookies(service, info, cookies);
+	info->live = 0;
+	for (i = 0; i < info->slots; i++)
+		if (cookies[i])
+			info->live_slots[info->live++] = i;
+	if (!bpf_map_update_elem(service->generation_info, &index, info, BPF_F_LOCK))
+		return 0;
+	return fail("cannot describe generation %u of service %s (%s)", info->number,
+		    service->name, strerror(errno));
+}
+
+/* Choose slots for @count sockets: the empty ones first. Return -1 if there are too few. */
+static int choose_slots(const struct service *service, struct generation *info, __u32 capacity,
+			__u32 *slots, int count)
+{
+	__u64 cookies[MAX_SLOTS];
+	int chosen = 0;
+	__u32 i;
+
+	generation_read_cookies(service, info, cookies);
+	for (i = 0; i < capacity && chosen < count; i++)
+		if (i >= info->slots || !cookies[i])
+			slots[chosen++] = i;
+	if (chosen < count)
+		return -1;
+	if (count && slots[count - 1] >= info->slots)
+		info->slots = slots[count - 1] + 1;
+	return 0;
+}
+
+/* The number of slots is written before a socket is put into one, so that a command which is
+ * killed in between leaves none that cannot be found; the list of live slots comes last.
+ */
+int generation_refresh(struct service *service, __u32 number, const struct held_socket *sockets,
+		       int count)
+{
+	int map = open_sockets(service, number % MAX_GENERATIONS), i, err = 0, done, fd;
+	__u32 slots[MAX_SLOTS], capacity;
+	struct generation info;
+
+	if (map < 0 || generation_read(service, number, &info))
+		return fail("service %s has no generation %u", service->name, number);
+	capacity = map_size(map);
+	if (choose_slots(service, &info, capacity, slots, count))
+		err = fail("generation %u of service %s has %u slots, too few for %d more sockets: "
+			   "detach the service and attach it with a larger --slots",
+			   number, service->name, capacity, count);
+	if (!err)
+		err = write_live_slots(service, &info);
+	for (i = 0; i < count && !err; i++) {
+		fd = socket_dup(&sockets[i]);
+		if (fd < 0) {
+			err = -1;
+			break;
+		}
+		err = fill_slots(map, slots[i], &fd, 1, &done);
+		if (err)
+			err = explain_update_error(&sockets[i], fd, err);
+		close(fd);
+	}
+	close(map);
+	return write_live_slots(service, &info) || err ? -1 : 0;
+}
+
+int generation_set_open(struct service *service, bool open)
+{
+	struct state next = service->now;
+	__u32 zero = 0;
+
+	next.open = open;
+	if (bpf_map_update_elem(service->state, &zero, &next, BPF_ANY))
+		return fail("cannot %s service %s (%s)", open ? "open" : "hold", service->name,
+			    strerror(errno));
+	service->now = next;
+	return 0;
+}
+
+/* -- Switching ---------------------------------------------------------------------- */
 
 static int newest_first(const void *a, const void *b)
 {

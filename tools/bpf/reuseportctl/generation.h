@@ -20,6 +20,13 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 void generation_drop(struct service *service, __u32 number);
 /* Make @number the current generation: one write. */
 int generation_switch(struct service *service, __u32 number);
+/* Put more sockets into a generation, in slots that are empty or were never used. */
+int generation_refresh(struct service *service, __u32 number, const struct held_socket *sockets,
+		       int count);
+/* Open the service: the program selects nothing any more. Or hold it: it selects sockets of the
+ * current generation again.
+ */
+int generation_set_open(struct service *service, bool open);
 /* Clean up what an interrupted command left, and generations without sockets. */
 void generation_recover(struct service *service);
 /* Copy all generations of @from to @to, which has none and is not attached yet. The maps of

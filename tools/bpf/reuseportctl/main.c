@@ -14,7 +14,7 @@
  * layer 0: json ui args
  * layer 1: endpoint sock_diag proc sockets
  * layer 2: store flow_table steering group generation orphan
- * layer 3: server drain upgrade service view
+ * layer 3: server hold drain upgrade service view
  * layer 4: cmd_* main
  *
  * Layers 0 to 3 are the library: they record errors (ui.h) and never print one. What to do

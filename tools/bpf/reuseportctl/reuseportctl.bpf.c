@@ -247,7 +247,7 @@ static __always_inline int steer_packet(struct sk_reuseport_md *ctx)
 	__u32 zero = 0;
 
 	now = bpf_map_lookup_elem(&state, &zero);
-	if (!now)
+	if (!now || now->open)
 		return SK_PASS;
 	time = bpf_ktime_get_ns();
 	tick = time >> FLOW_TICK_SHIFT;

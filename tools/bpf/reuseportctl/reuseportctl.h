@@ -36,12 +36,14 @@ struct layout {
 	char tool[28];		/* the version of reuseportctl */
 };
 
-/* New connections and flows go to @current. @newest is the last generation that was ever
+/* New connections and flows go to @current, unless the service is open: then the program selects
+ * nothing, and the kernel distributes over all sockets of the group. @newest is the last generation that was ever
  * current; numbers start at 1, and one is skipped if its index is in use.
  */
 struct state {
 	__u32 current;
 	__u32 newest;
+	__u32 open;
 	__u32 generations[MAX_GENERATIONS];	/* all there were at the switch, newest first */
 };
 
@@ -51,10 +53,11 @@ struct state {
 struct generation {
 	struct bpf_spin_lock lock;
 	__u32 number;		/* 0: the index is free, or is being filled */
-	__u32 slots;		/* filled when the generation was made */
+	__u32 slots;		/* filled when the generation was made, or since */
 	__u32 live;
 	__u32 pid;		/* of the server */
 	char comm[16];
+	__u32 began;		/* sockets when it was made; 0 (layout 1): @slots */
 	__u64 started;		/* field 22 of its /proc/PID/stat */
 	__u64 since;		/* s since the epoch */
 	__u16 live_slots[MAX_SLOTS];
@@ -126,6 +129,12 @@ flow_bucket_index(const volatile struct flow_config *config, const struct peer *
 }
 
 /* Layout 1 */
+struct state_1 {
+	__u32 current;
+	__u32 newest;
+	__u32 generations[8];
+};
+
 struct flow_1 {
 	__u32 generation;
 	__u32 slot;
@@ -156,7 +165,7 @@ struct service_config {
 	__u16 v6only;
 	__u32 uid;		/* that the sockets belong to */
 	__u32 interface;	/* that they are bound to; 0: none */
-	__u32 zero;
+	__u32 hold;		/* never open */
 	__u64 netns;		/* inode */
 };
 

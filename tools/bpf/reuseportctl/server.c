@@ -96,17 +96,29 @@ static int time_out(const struct service *service, const struct server_wait *wai
 			    "does it bind and listen there, with SO_REUSEPORT?");
 }
 
+/* As many as the current generation began with, or has if these are fewer: its server may have
+ * more or fewer workers by now.
+ */
+static __u32 usual_sockets(const struct service *service)
+{
+	__u32 nr = generation_nr_sockets(service, service->now.current), began;
+	struct generation info;
+
+	if (!nr || generation_read(service, service->now.current, &info))
+		return 1;
+	began = info.began ? info.began : info.slots;
+	return nr < began ? nr : began;
+}
+
 int server_wait(const struct service *service, const struct server_wait *wait,
 		struct held_socket **list, __u32 *other_gen)
 {
 	__u64 end = now_ms() + wait->timeout;
-	struct generation current;
 	__u32 wanted = wait->wanted;
 	int count, last = -1;
 
 	if (!wanted)
-		wanted = generation_read(service, service->now.current, &current) ? 1 :
-										    current.slots;
+		wanted = usual_sockets(service);
 	for (;;) {
 		if (wait->is_over && check_running(wait, ""))
 			return -1;

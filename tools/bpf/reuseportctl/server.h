@@ -14,7 +14,7 @@ int server_require_reuseport(const struct held_socket *sockets, int count);
 struct server_wait {
 	pid_t pid;
 	const char *who;	/* in messages */
-	__u32 wanted;		/* sockets; 0: as many as the current generation began with */
+	__u32 wanted;		/* sockets; 0: as many as usual */
 	__u64 timeout;
 	__u64 settle;		/* ms that the server gets after its last socket */
 	bool (*is_over)(void);	/* records why there is no sense in waiting; or NULL */

@@ -407,6 +407,9 @@ static bool is_map(int fd, __u32 edition, const struct pin *pin)
 
 	if (bpf_obj_get_info_by_fd(fd, &info, &len))
 		return false;
+	if (!edition && !strcmp(pin->name, "state"))
+		return info.type == pin->type && info.key_size == sizeof(__u32) &&
+		       info.value_size == sizeof(struct state_1);
 	if (!edition && !strcmp(pin->name, "flows"))
 		return info.type == BPF_MAP_TYPE_LRU_HASH && info.key_size == sizeof(struct peer) &&
 		       info.value_size == sizeof(struct flow_1);
@@ -557,6 +560,21 @@ static void close_pins(struct service *service)
 	service->old_program = -1;
 }
 
+/* Return 0, or -1 and set errno. */
+static int read_state(struct service *service)
+{
+	struct state_1 old;
+	__u32 zero = 0;
+
+	if (service->edition)
+		return bpf_map_lookup_elem(service->state, &zero, &service->now);
+	if (bpf_map_lookup_elem(service->state, &zero, &old))
+		return -1;
+	service->now = (struct state){ .current = old.current, .newest = old.newest };
+	memcpy(service->now.generations, old.generations, sizeof(old.generations));
+	return 0;
+}
+
 /* Open the pins of the newest of these editions. */
 static int open_edition(struct service *service, const struct editions *editions)
 {
@@ -605,7 +623,7 @@ int service_open_pins(struct service *service)
 	if (err)
 		return err;
 	if (bpf_map_lookup_elem(service->config_map, &zero, &service->config) ||
-	    bpf_map_lookup_elem(service->state, &zero, &service->now) ||
+	    read_state(service) ||
 	    (service->edition &&
 	     bpf_map_lookup_elem(service->flow_config_map, &zero, &service->flow_config)))
 		return -errno;
@@ -685,7 +703,6 @@ int service_read_state(struct service *service)
 {
 	struct editions editions;
 	char path[PATH_LEN];
-	__u32 zero = 0;
 	int err;
 
 	if (!find_editions(dir_path(service->name, path), &editions) &&
@@ -696,7 +713,7 @@ int service_read_state(struct service *service)
 		err = service_open_pins(service);
 		return err ? service_explain(service, err) : 0;
 	}
-	if (bpf_map_lookup_elem(service->state, &zero, &service->now))
+	if (read_state(service))
 		return fail("cannot read the state of service %s (%s)", service->name,
 			    strerror(errno));
 	return 0;

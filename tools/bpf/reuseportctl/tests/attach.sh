@@ -80,7 +80,7 @@ test_same_name() {
 	# another name for the same address fails too, for any process
 	for p in "$pid" "$pid --force" "$a"; do
 		refuse "service $s has this address.*switch $s --pid.*detach" \
-			"$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid $p
+			"$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid $p --hold
 		refuse "service $s has this address" "$ctl" -n attach "x$s" tcp "127.0.0.1:$port" --pid $p
 	done
 	[ ! -e "$root/x$s" ] || broken 'something was made'
@@ -121,7 +121,7 @@ test_foreign() {
 	mv "$root/$s" "$root/../elsewhere-$s"
 	refuse 'program [0-9]* .*--force' "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$pid"
 	all_from A
-	must "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$pid" --force
+	must "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$pid" --hold --force
 	all_from B
 	rm -r "$root/../elsewhere-$s"
 }
@@ -130,7 +130,7 @@ test_foreign() {
 test_attach_in_vain() {
 	sockets=200 server A -i -w 2 -s 100
 	set -- $(children "$pid")
-	must "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$2"
+	must "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$2" --hold
 	all_from A1
 	mv "$root/x$s" "$root/../elsewhere-$s"
 	refuse 'is already in a map' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --force
@@ -140,7 +140,7 @@ test_attach_in_vain() {
 	[ ! -e "$root/$s" ] || broken 'something was made'
 	[ ! -e "$root/$s+new" ] || broken 'something was left'
 	! "$helper" strip "$1" >"$tmp/out" 2>&1 || broken 'its program was left'
-	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$1" --force
+	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$1" --hold --force
 	show
 	says '"sockets":100'
 	rm -r "$root/../elsewhere-$s"
@@ -173,7 +173,7 @@ test_interface() {
 	show
 	says '"current":1' '"sockets_outside":0'
 	# the other group may have a service too; each program is detached from its own group
-	must "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$pid"
+	must "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$pid" --hold
 	must "$ctl" detach "$s"
 	must "$helper" strip "$2"
 	! "$helper" strip "$1" 2>/dev/null || broken 'the program is on the group of lo'
@@ -188,7 +188,7 @@ test_foreign_classic() {
 	until_sockets 1
 	refuse 'classic BPF program.*--force' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
 	[ ! -e "$root/$s" ] || broken 'something was made'
-	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --force
+	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --hold --force
 	show
 	says '"program":"on"'
 }

@@ -62,6 +62,18 @@ test_killed_switch() {
 }
 
 # After rollback was killed, switch succeeds.
+# After hold was killed, hold succeeds, and release opens the service again.
+test_killed_hold() {
+	server A
+	must "$ctl" attach "$s" $ip "127.0.0.1:$port" --pid "$pid"
+	each_call '' "hold $s" '
+		must "$ctl" hold "$s"
+		all_from A 4
+		must "$ctl" release "$s"
+		show
+		says "\"open\":true" "\"sockets\":4"'
+}
+
 test_killed_rollback() {
 	server A
 	attach $pid

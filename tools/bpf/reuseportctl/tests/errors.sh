@@ -33,7 +33,7 @@ test_words() {
 # Asking for help does nothing else, whatever else is on the command line.
 test_help() {
 	server A
-	must "$ctl" attach help $ip "127.0.0.1:$port" --pid "$pid"
+	must "$ctl" attach help $ip "127.0.0.1:$port" --pid "$pid" --hold
 	must "$ctl" detach --help
 	says '^Usage: reuseportctl detach'
 	must "$ctl" detach help -h
@@ -230,7 +230,7 @@ test_stale_locked() {
 	server B
 	hold_lock "$root/$s"
 	refuse "is locked by another reuseportctl (PID $holder)" \
-		"$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
+		"$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --hold
 	kill $holder
 	wait $holder 2>/dev/null
 	must "$ctl" switch "$s" --pid "$pid"
@@ -241,7 +241,7 @@ test_stale_locked() {
 test_full() {
 	sockets=40 server A -w 2 -s 20
 	refuse 'has 40 sockets.*--slots' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --slots 39
-	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --slots 40
+	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --hold --slots 40
 	sockets=44 server B -w 2 -s 22
 	refuse 'has 44 sockets.*only 40 slots.*--slots 44' "$ctl" switch "$s" --pid "$pid"
 	all_from A

@@ -162,7 +162,7 @@ server() {
 attach() {
 	address=$host:$port
 	[ $host != ::1 ] || address="[::1]:$port"
-	must "$ctl" attach "$s" $ip "$address" --pid "$1"
+	must "$ctl" attach "$s" $ip "$address" --pid "$1" --hold
 }
 
 # Ask 40 times (or so often), each time from a new socket; all answers come from $1.

@@ -28,7 +28,7 @@ test_show_broken() {
 	attach "$pid"
 	port=$((port + 1))
 	server B
-	must "$ctl" attach "a$s" tcp "127.0.0.1:$port" --pid "$pid"
+	must "$ctl" attach "a$s" tcp "127.0.0.1:$port" --pid "$pid" --hold
 	rm "$root/a$s/1/flows"
 	refuse "service a$s is incomplete" "$ctl" show
 	says "^a$s  cannot be shown" "^$s  tcp "
@@ -95,7 +95,7 @@ test_metrics_calls() {
 	for n in 1 2 3 4 5; do
 		port=$((port + 1))
 		sockets=1 server A -w 1
-		must "$ctl" attach "x$n" $ip "127.0.0.1:$port" --pid "$pid"
+		must "$ctl" attach "x$n" $ip "127.0.0.1:$port" --pid "$pid" --hold
 	done
 	calls "$ctl" metrics
 	six=$calls

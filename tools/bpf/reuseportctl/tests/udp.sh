@@ -117,7 +117,7 @@ test_flow_timeout() {
 test_none() {
 	ip=udp
 	server A
-	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --udp none
+	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --hold --udp none
 	refuse 'keeps no flows' "$ctl" flows "$s"
 	begin_load -c 1000000 -f 4 -p 10
 	until_packets 8

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+/* follow: refresh whenever the server has new sockets.
+ *
+ * It has no state of its own: it may be killed, and started again, at any time. It looks ten
+ * times a second, as no kernel tells when a UDP socket is bound; one look lists the sockets at
+ * the address. Another command that holds the lock has refreshed by itself.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "args.h"
+#include "hold.h"
+#include "service.h"
+
+#define LOOK_MS	100
+
+/* The sum changes when a socket comes or goes: cookies are never used twice. */
+static int sum_cookies(const struct service *service, __u64 *sum)
+{
+	struct socket_info *sockets;
+	int count, i;
+
+	count = sock_diag_list(&service->endpoint, &sockets);
+	if (count < 0)
+		return -1;
+	*sum = 0;
+	for (i = 0; i < count; i++)
+		*sum += sockets[i].cookie;
+	free(sockets);
+	return 0;
+}
+
+/* Return 1 if another command is changing the service. */
+static int refresh(struct service *service)
+{
+	int count;
+
+	if (service_lock(service)) {
+		if (service_check_exists(service))
+			return -1;
+		drop_errors();
+		return 1;
+	}
+	count = hold_refresh(service);
+	service_unlock(service);
+	if (count > 0)
+		say("service %s: %d new socket%s in generation %u", service->name, count,
+		    count == 1 ? "" : "s", service->now.current);
+	/* the server may have exited in mid-look: the next one shows what is left */
+	if (count < 0)
+		report_errors();
+	return 0;
+}
+
+int cmd_follow(const struct arguments *args)
+{
+	__u64 seen = 0, now;
+	struct service service;
+	int err;
+
+	if (args_require_name(args))
+		return -1;
+	if (args->dry_run)
+		return fail("follow has no dry run: refresh has one");
+	if (service_open_locked(&service, args->words[0]))
+		return -1;
+	err = require_netns(&service);
+	service_unlock(&service);
+	while (!err) {
+		err = sum_cookies(&service, &now);
+		if (!err && now != seen) {
+			err = refresh(&service);
+			/* once more, if it was not refreshed */
+			seen = err ? seen : now;
+			err = err < 0;
+		} else if (!err) {
+			err = service_check_exists(&service);
+		}
+		sleep_ms(LOOK_MS);
+	}
+	service_close(&service);
+	return -1;
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0
+/* hold: let a server that binds from now on get nothing before a switch. */
+#include "args.h"
+#include "hold.h"
+#include "service.h"
+
+static int hold(struct service *service, bool dry_run)
+{
+	struct generation info;
+	bool was_open;
+	int nr;
+
+	if (!dry_run && hold_begin(service, &was_open))
+		return -1;
+	nr = generation_nr_sockets(service, service->now.current);
+	if (!nr || generation_read(service, service->now.current, &info)) {
+		if (!dry_run)
+			hold_undo(service, was_open);
+		return fail("generation %u of service %s, the current one, has no socket any more: "
+			    "reuseportctl switch %s --pid PID names the server that serves",
+			    service->now.current, service->name, service->name);
+	}
+	say("service %s: %s generation %u, %s(%u) with %d socket%s", service->name,
+	    dry_run ? "would select only" : "selects only", service->now.current, info.comm,
+	    info.pid, nr, nr == 1 ? "" : "s");
+	return 0;
+}
+
+int cmd_hold(const struct arguments *args)
+{
+	struct service service;
+	int err;
+
+	if (args_require_name(args) || service_open_locked(&service, args->words[0]))
+		return -1;
+	err = require_netns(&service) || hold(&service, args->dry_run);
+	service_close(&service);
+	return err ? -1 : 0;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Layer 3: holding a service for a change, and opening it again. */
+#ifndef __REUSEPORTCTL_HOLD_H
+#define __REUSEPORTCTL_HOLD_H
+
+#include "server.h"
+
+/* May it be open between changes? */
+bool hold_can_open(const struct service *service);
+/* How many sockets hold_refresh() would find now, or -1. */
+int hold_nr_joined(const struct service *service);
+/* Put the sockets that the server of the current generation has opened since into that, with
+ * the lock held. Return how many, or -1.
+ */
+int hold_refresh(struct service *service);
+/* Refresh the current generation and select its sockets only, so that a server which binds
+ * from now on gets nothing. *@was_open: hold_undo() has to be told.
+ */
+int hold_begin(struct service *service, bool *was_open);
+/* The change did not happen. */
+int hold_undo(struct service *service, bool was_open);
+/* Open the service, unless a generation that is not the current one still has sockets. */
+int hold_end(struct service *service);
+
+#endif
