@@ -176,8 +176,9 @@ bench-guard: $(AT)ours/bench ## check instruction counts against limits (1 minut
 .PHONY: bench-kernels
 bench-kernels: tests
 	@harness/packages/install qemu
-	@harness/kernel/build $(AT)stock/bench
-	@harness/kernel/build $(AT)ours/bench
+	@for config in bench bench-smp; do \
+		harness/kernel/build $(AT)stock/$$config && harness/kernel/build $(AT)ours/$$config || exit; \
+	done
 	@harness/guest/build-initramfs
 
 .PHONY: check-source

@@ -14,7 +14,8 @@ ROW is a name as in the report, wildcards allowed: udp-select, udp-select/sockma
   -s  these sizes only (numbers of slots)
   -g  the guard: our kernel alone, against the limits in harness/base/BASE/limits
 
-The kernels are build/stock/bench and build/ours/bench, which `make bench` builds.
+The kernels are build/TREE/bench, and build/TREE/bench-smp for the rows on two CPUs, of stock
+and ours; `make bench` builds them.
 Results: build/bench/TREE-GROUP.tsv as the guest wrote them, build/bench/report.txt and
 bench.json, and a picture, bench.svg and .png. A measurement that fails leaves a gap in
 the report and fails the run. BASE=7.3 selects another base, with build/7.3 for build.
@@ -84,10 +85,10 @@ def build_guest():
 
 def boot(tree, groups):
     """Run groups, name -> sizes, in one boot of a kernel; return what they wrote."""
-    exact = ["-i"] if "parallel" not in groups else ["-s", "2"]
+    exact, config = (["-s", "2"], "bench-smp") if "parallel" in groups else (["-i"], "bench")
     command = "; ".join(f"/bench/bench {group} {' '.join(map(str, sizes))} || exit"
                         for group, sizes in groups.items())
-    kernel = str(Path(layout.VARIANT) / tree / "bench")
+    kernel = str(Path(layout.VARIANT) / tree / config)
     if not (ROOT / "build" / kernel / "arch/x86/boot/bzImage").is_file():
         raise Failure(f"{kernel} is not built; run: harness/kernel/build {kernel}")
     # The tables are made for 60,000 sockets, so that their chains are no part of the row.
