@@ -63,7 +63,7 @@ static const struct command commands[] = {
 		.words = "NAME",
 		.complete = "@service",
 		.max_words = 1,
-		.help = "Let a server that binds from now on get nothing before a switch",
+		.help = "Select only the current generation, so that a new server gets nothing yet",
 	},
 	{
 		.name = "release",
