@@ -67,7 +67,7 @@ check-systemd: tests ours/um ## run the units of the manual page and of the pack
 .PHONY: check
 check: tests ## the tests (10 minutes, and 20 to build the kernels)
 	@$(if $(PARTIAL),,harness/packages/install qemu)
-	@$(RUN_CHECKS) $(call kernels,$(GUESTS) $(if $(PARTIAL),,$(AT)ours/debug $(AT)ours/bench)) -- \
+	@$(RUN_CHECKS) $(call kernels,$(GUESTS) $(if $(PARTIAL),,$(AT)ours/debug $(if $(LIMITS),$(AT)ours/bench))) -- \
 		$(if $(PARTIAL),harness/suites/selftests,$(if $(AT),$(BASE_CHECKS),$(CHECKS)))
 
 .PHONY: check-deep
@@ -87,14 +87,15 @@ RUN_CHECKS = harness/checks/run-checks.py
 # The kernels that most checks need, and the commands that build kernels
 GUESTS = $(addprefix $(AT),ours/um stock/um stripped/um)
 kernels = $(foreach k,$(1),'harness/kernel/build $(k)')
-# Does the base lack a part of what we have, such as the KUnit tests?
+# The limits of the benchmark on the base, if it has any. Does it lack the KUnit tests?
+LIMITS := $(wildcard harness/base/$(or $(BASE),$(DEFAULT_BASE))/limits)
 PARTIAL := $(if $(AT),$(shell grep -s '^kernel/bpf/tests' harness/base/$(BASE)/exclude))
 
 BASE_CHECKS = \
 	'harness/suites/selftests-smp debug' \
 	'harness/suites/selftests-smp debug stress' \
 	harness/suites/selftests \
-	harness/bench/check-limits \
+	$(if $(LIMITS),harness/bench/check-limits) \
 	harness/suites/kunit
 CHECKS = \
 	'harness/suites/selftests-smp debug' \
