@@ -85,7 +85,10 @@ static int read_args(const struct arguments *args, struct plan *plan)
 	plan->name = args->words[0];
 	plan->pid = args_number(args, "--pid", 0);
 	plan->force = args_flag(args, "--force");
-	plan->config.hold = args_flag(args, "--hold");
+	if (args_flag(args, "--hold"))
+		plan->config.flags |= SERVICE_HOLD;
+	if (plan->force)
+		plan->config.flags |= SERVICE_FORCE;
 	steering->slots = args_number(args, "--slots", 0);
 	if (args->nr_words < 3)
 		return fail("attach takes a name, tcp or udp, ADDR:PORT and --pid PID: see "

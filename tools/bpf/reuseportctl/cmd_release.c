@@ -11,7 +11,7 @@ static int release(struct service *service, bool dry_run)
 
 	if (!hold_can_open(service))
 		return fail("service %s is never open: %s", service->name,
-			    service->config.hold ? "it was attached with --hold" :
+			    service->config.flags & SERVICE_HOLD ? "it was attached with --hold" :
 						   "its datagrams are steered by flow or by id");
 	if (other)
 		return fail("generation %u of service %s still has sockets, and would get new "

@@ -13,8 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -67,7 +71,41 @@ static bool has_failed(void)
 	return left < 1 ? fail("the new server has exited") : false;
 }
 
-static int start(char **command, const char *number)
+/* Let the new server believe that it attaches a program of its own: it would replace that of the
+ * service before the switch. The filter is for the system call of this architecture; another
+ * one, such as that of a 32-bit server, passes, and the server is then rejected.
+ */
+static void keep_prog(void)
+{
+#if defined(__x86_64__) || defined(__aarch64__) || defined(__s390x__)
+#if defined(__x86_64__)
+	const __u32 arch = AUDIT_ARCH_X86_64, low = 0;
+#elif defined(__aarch64__)
+	const __u32 arch = AUDIT_ARCH_AARCH64, low = 0;
+#else
+	const __u32 arch = AUDIT_ARCH_S390X, low = 4;	/* big-endian */
+#endif
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, arch, 0, 8),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_setsockopt, 0, 6),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]) + low),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOL_SOCKET, 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2]) + low),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SO_ATTACH_REUSEPORT_CBPF, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SO_ATTACH_REUSEPORT_EBPF, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { ARRAY_SIZE(code), code };
+
+	/* needs CAP_SYS_ADMIN, as all commands do */
+	prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+#endif
+}
+
+static int start(char **command, const char *number, bool force)
 {
 	int ready[2], err = 0;
 
@@ -80,6 +118,8 @@ static int start(char **command, const char *number)
 		handle(SIG_DFL);
 		setsid();
 		setenv("REUSEPORTCTL_GENERATION", number, 1);
+		if (force)
+			keep_prog();
 		execvp(command[0], command);
 		err = errno;
 		if (write(ready[1], &err, sizeof(err)) < 0)
@@ -177,6 +217,7 @@ struct plan {
 	int signal;
 	__u64 idle;
 	__u64 drain_timeout;
+	bool force;
 	struct server_wait wait;
 	int nr_services;
 };
@@ -247,6 +288,7 @@ static int read_args(const struct arguments *args, struct plan *plan)
 		.settle = args_number(args, "--settle", 0),
 		.is_over = has_failed,
 	};
+	plan->force = args_flag(args, "--force");
 	plan->kill_by = args_text(args, "--kill");
 	if (!plan->kill_by)
 		plan->kill_by = "TERM";
@@ -300,7 +342,9 @@ static int open_targets(const struct arguments *args, struct plan *plan,
 		if (service_open_locked(service, args->words[i]))
 			return -1;
 		plan->nr_services++;
+		plan->force |= service->config.flags & SERVICE_FORCE;
 		if (require_netns(service) || find_serving(service, &targets[i].old_gen) ||
+		    (!plan->force && server_check_prog(service, targets[i].old_gen) < 0) ||
 		    (plan->old_pid &&
 		     server_read(plan->old_pid, service->config.netns, &plan->old)))
 			return -1;
@@ -363,13 +407,14 @@ static int wait_for_sockets(struct switch_target *targets, const struct plan *pl
 }
 
 /* All or none. */
-static int switch_all(struct switch_target *targets, int count, const struct process *server)
+static int switch_all(struct switch_target *targets, int count, const struct process *server,
+		      bool force)
 {
 	int prepared, switched, i, err = 0;
 
 	for (prepared = 0; prepared < count && !err; prepared++)
 		err = server_prepare(&targets[prepared].service, targets[prepared].sockets,
-				     targets[prepared].count, server, false,
+				     targets[prepared].count, server, force,
 				     &targets[prepared].new_gen);
 	for (switched = 0; switched < count && !err; switched++)
 		err = generation_switch(&targets[switched].service, targets[switched].new_gen);
@@ -383,6 +428,22 @@ static int switch_all(struct switch_target *targets, int count, const struct pro
 	return err;
 }
 
+/* A new server that is not switched to may have attached a program of its own. */
+static void restore_progs(struct switch_target *targets, const struct plan *plan)
+{
+	char reason[MAX_SENTENCE];
+	int i;
+
+	take_error(reason);
+	for (i = 0; i < plan->nr_services; i++)
+		if (server_restore_prog(&targets[i].service, targets[i].old_gen))
+			say("service %s: its program cannot be attached again; reuseportctl switch "
+			    "attaches it",
+			    targets[i].service.name);
+	drop_errors();
+	fail("%s", reason);
+}
+
 /* With the locks held: from nothing to the switch, or back to nothing. */
 static int start_and_switch(struct switch_target *targets, const struct plan *plan,
 			    struct process *server)
@@ -390,12 +451,13 @@ static int start_and_switch(struct switch_target *targets, const struct plan *pl
 	char number[16];
 
 	snprintf(number, sizeof(number), "%u", next_generation(targets, plan->nr_services));
-	if (start(plan->command, number))
+	if (start(plan->command, number, plan->force))
 		return -1;
 	if (!wait_for_sockets(targets, plan) && !find_server(targets[0].sockets[0].pid, server) &&
-	    !has_failed() && !switch_all(targets, plan->nr_services, server))
+	    !has_failed() && !switch_all(targets, plan->nr_services, server, plan->force))
 		return 0;
 	kill_new_server();
+	restore_progs(targets, plan);
 	return -1;
 }
 

@@ -80,6 +80,7 @@ int cmd_rollback(const struct arguments *args)
 
 	if (args_require_name(args) || service_open_locked(&service, args->words[0]))
 		return -1;
+	force |= service.config.flags & SERVICE_FORCE;
 	err = require_netns(&service);
 	if (!err && generation_read(&service, generation_previous(&service), &info))
 		err = fail("service %s has no generation before %u that still has sockets: start "

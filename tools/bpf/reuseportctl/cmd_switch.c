@@ -112,6 +112,7 @@ int cmd_switch(const struct arguments *args)
 		return fail("--pid PID is required: the main process of the server to switch to");
 	if (service_open_locked(&service, args->words[0]))
 		return -1;
+	force |= service.config.flags & SERVICE_FORCE;
 	err = require_netns(&service) ||
 	      server_read(wait.pid, service.config.netns, &plan.server);
 	if (!err && !args->dry_run)

@@ -150,6 +150,8 @@ static const struct command commands[] = {
 			  "how long to wait for the old server (default: 24h)" },
 			{ "--kill", 0, TEXT, "SIGNAL", 0, STOP_SIGNALS,
 			  "how to stop the old server (default: TERM)" },
+			{ "--force", 0, FLAG, NULL, 0, NULL,
+			  "replace another program on the group, and keep the new server's off" },
 		},
 	},
 	{

@@ -17,7 +17,7 @@
 
 bool hold_can_open(const struct service *service)
 {
-	return service->config.steering.mode == UDP_NONE && !service->config.hold;
+	return service->config.steering.mode == UDP_NONE && !(service->config.flags & SERVICE_HOLD);
 }
 
 /* The sockets of the server that are in no generation. Return how many, or -1. */

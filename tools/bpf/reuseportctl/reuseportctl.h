@@ -155,6 +155,9 @@ struct steering {
 	__u32 slots;		/* counters per generation */
 };
 
+#define SERVICE_HOLD	1	/* never open */
+#define SERVICE_FORCE	2	/* replace a program that the server attaches */
+
 /* What the sockets of the group have in common. */
 struct service_config {
 	struct steering steering;
@@ -165,7 +168,7 @@ struct service_config {
 	__u16 v6only;
 	__u32 uid;		/* that the sockets belong to */
 	__u32 interface;	/* that they are bound to; 0: none */
-	__u32 hold;		/* never open */
+	__u32 flags;
 	__u64 netns;		/* inode */
 };
 

@@ -159,11 +159,47 @@ int server_settle(const struct server_wait *wait)
 int server_prepare(struct service *service, const struct held_socket *sockets, int count,
 		   const struct process *server, bool force, __u32 *number)
 {
-	if (!force && group_check_prog(service, sockets[0].info.cookie) < 0)
+	if (!force && !(service->config.flags & SERVICE_FORCE) &&
+	    group_check_prog(service, sockets[0].info.cookie) < 0)
 		return -1;
 	if (generation_check(&service->config, sockets, count))
 		return -1;
 	return generation_fill(service, sockets, count, server, number);
+}
+
+int server_check_prog(const struct service *service, __u32 number)
+{
+	struct generation info;
+	__u64 cookies[MAX_SLOTS];
+	__u32 i;
+
+	if (generation_read(service, number, &info))
+		return 0;
+	generation_read_cookies(service, &info, cookies);
+	for (i = 0; i < info.slots; i++)
+		if (cookies[i])
+			return group_check_prog(service, cookies[i]);
+	return 0;
+}
+
+int server_restore_prog(struct service *service, __u32 number)
+{
+	struct held_socket *list;
+	int count, ours = 0, i, err = 0;
+
+	if (server_check_prog(service, number) == 1)
+		return 0;
+	drop_errors();
+	count = sockets_find(&service->endpoint, 0, &list);
+	if (count < 0)
+		return -1;
+	for (i = 0; i < count; i++)
+		if (list[i].pid && group_has_socket(&service->config, &list[i].info))
+			list[ours++] = list[i];
+	if (ours)
+		err = group_attach_to_any(service, list, ours);
+	free(list);
+	return err;
 }
 
 /* -- Stopping ------------------------------------------------------------------------- */

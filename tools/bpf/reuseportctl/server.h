@@ -31,6 +31,13 @@ int server_settle(const struct server_wait *wait);
 int server_prepare(struct service *service, const struct held_socket *sockets, int count,
 		   const struct process *server, bool force, __u32 *number);
 
+/* Fail if another program is attached to the group of a generation. Otherwise return what
+ * group_check_prog() does.
+ */
+int server_check_prog(const struct service *service, __u32 number);
+/* Attach the service's program again, if a server that did not become one has replaced it. */
+int server_restore_prog(struct service *service, __u32 number);
+
 /* The process to be stopped: @known, or that of the generation; its pid is 0 if there is no
  * such generation any more. Fail if it also serves the current generation. The lock is held,
  * and must be until the process has had its signal: the generation must not become the current

@@ -2,7 +2,7 @@
 /* Servers, clients and tools for the tests of reuseportctl.
  *
  * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-b INTERFACE] [-a] [-i] [-m] [-n]
- *	[-x] tcp|udp ADDR PORT NAME
+ *	[-p] [-x] tcp|udp ADDR PORT NAME
  *	A server of WORKERS processes (4) with SOCKETS sockets (1) each. It answers each
  *	connection or datagram with NAME. SIGTERM ends it: the workers answer what is
  *	queued, close their sockets, and exit.
@@ -12,6 +12,7 @@
  *	-i	answer with NAME and the number of the worker, from 0
  *	-m	use MPTCP instead of TCP
  *	-n	do not set SO_REUSEPORT
+ *	-p	attach a classic BPF program that selects the first socket of the group
  *	-u	run as user UID
  *	-x	exit as soon as all workers have their sockets
  *
@@ -127,6 +128,18 @@ static struct target parse_target(char **argv)
 static const char *interface;
 static int protocol;
 
+/* A program that selects the first socket of the group of @fd. */
+static void select_first(int fd)
+{
+	struct sock_filter code[] = { BPF_STMT(BPF_RET | BPF_K, 0) };
+	struct sock_fprog program = { 1, code };
+
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program)))
+		die("SO_ATTACH_REUSEPORT_CBPF");
+}
+
+static bool own_program;
+
 static int open_server(const struct target *target, bool reuseport)
 {
 	int fd = socket(target->addr.ss_family, target->type | SOCK_NONBLOCK, protocol), one = 1;
@@ -142,6 +155,8 @@ static int open_server(const struct target *target, bool reuseport)
 		die("bind");
 	if (target->type == SOCK_STREAM && listen(fd, 1024))
 		die("listen");
+	if (own_program)
+		select_first(fd);
 	return fd;
 }
 
@@ -203,7 +218,7 @@ static int serve(int argc, char **argv)
 	char name[64];
 	char byte;
 
-	while ((option = getopt(argc, argv, "w:s:d:u:b:aimnx")) > 0) {
+	while ((option = getopt(argc, argv, "w:s:d:u:b:aimnpx")) > 0) {
 		switch (option) {
 		case 'w':
 			workers = atoi(optarg);
@@ -233,6 +248,9 @@ static int serve(int argc, char **argv)
 			break;
 		case 'n':
 			reuseport = false;
+			break;
+		case 'p':
+			own_program = true;
 			break;
 		case 'x':
 			leave = true;
@@ -569,17 +587,13 @@ static int interrupt(int argc, char **argv)
 
 static int filter(int argc, char **argv)
 {
-	struct sock_filter code[] = { BPF_STMT(BPF_RET | BPF_K, 0) };
-	struct sock_fprog program = { 1, code };
 	struct target target;
-	int fd;
 
 	if (argc != 4)
 		return 2;
 	target = parse_target(argv + 1);
-	fd = open_server(&target, true);
-	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program)))
-		die("SO_ATTACH_REUSEPORT_CBPF");
+	own_program = true;
+	open_server(&target, true);
 	pause();
 	return 0;
 }

@@ -317,3 +317,35 @@ test_reloaded_in_place() {
 	kill -0 $main || broken 'the server was stopped'
 	all_from A
 }
+
+# A new server with a program of its own is rejected; the service's program is attached again
+# before that is said, and the old server keeps its traffic.
+test_restart_own_program() {
+	server A
+	attach "$pid"
+	refuse 'already attached to the group' "$ctl" restart "$s" -- "$helper" serve -p $ip 127.0.0.1 "$port" B
+	says 'nothing has changed'
+	show
+	says '"current":1' '"open":false'
+	all_from A
+	server C
+	all_from A
+	must "$ctl" switch "$s" --pid "$pid"
+	all_from C
+}
+
+# With --force, which a service remembers, the new server only believes that it has attached
+# its program: no flow moves, and it is switched to.
+test_restart_force() {
+	ip=udp
+	server A -p
+	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --force
+	begin_load -c 400 -f 20 -p 10
+	until_flows 20
+	must "$ctl" restart "$s" --idle 1s -- "$helper" serve -p udp 127.0.0.1 "$port" B
+	says 'switched to generation 2' 'generation 1 .* has stopped'
+	pid_of B >/dev/null
+	end_load
+	says '^A 8000$' '^moved 0$'
+	all_from B
+}
