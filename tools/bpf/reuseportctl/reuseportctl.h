@@ -37,8 +37,9 @@ struct layout {
 };
 
 /* New connections and flows go to @current, unless the service is open: then the program selects
- * nothing, and the kernel distributes over all sockets of the group. @newest is the last generation that was ever
- * current; numbers start at 1, and one is skipped if its index is in use.
+ * nothing, and the kernel distributes over all sockets of the group. @newest is the last
+ * generation that was ever current; numbers start at 1, and one is skipped if its index is in
+ * use.
  */
 struct state {
 	__u32 current;
