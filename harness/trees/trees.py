@@ -41,7 +41,7 @@ BUILD = ROOT / "build" / VARIANT
 STOCK, FIXED, STRIPPED, OURS = (BUILD / t / "src" for t in ("stock", "fixed", "stripped", "ours"))
 PATCH_HALF = ["kernel", "include", "net", "tools", "Documentation"]
 IDENTIFIERS = r"reuseport_array|REUSEPORT_SOCKARRAY|SK_USER_DATA_BPF|" \
-              r"bpf_sk_reuseport_detach|sk_reuseport_slot"
+              r"bpf_sk_reuseport_detach|reuseport_backref"
 
 
 def say(text):

@@ -1,55 +1,52 @@
 // SPDX-License-Identifier: GPL-2.0
-/* BPF_MAP_TYPE_REUSEPORT_SOCKARRAY: an array whose slots hold sockets of
- * SO_REUSEPORT groups. User space puts them there, a program of type
- * BPF_PROG_TYPE_SK_REUSEPORT picks one per packet.
+/* BPF_MAP_TYPE_REUSEPORT_SOCKARRAY: an array whose slots hold sockets of SO_REUSEPORT groups. User
+ * space fills it. A program of type BPF_PROG_TYPE_SK_REUSEPORT selects one of the sockets for a
+ * packet; programs that assign sockets to packets can look them up.
  *
- * The ways in, and what each holds:
+ * The entry points, and what protects each:
  *
  *   update, delete	syscall, one slot or a batch; reuseport_lock
- *   lookup		syscall, one slot or a batch; or a program, by way of
+ *   lookup		syscall, one slot or a batch; or a program, by bpf_map_lookup_elem() or
  *			bpf_sk_select_reuseport(); RCU
- *   detach		a socket leaves its group; its caller, in
- *			net/core/sock_reuseport.c, holds reuseport_lock
+ *   detach		a socket leaves its group; net/core/sock_reuseport.c holds reuseport_lock
  *   free		the last reference to the map is gone; RCU
  *
- * A socket sits in at most one slot of all maps. The slot points to the socket,
- * the socket's sk_reuseport_slot back to the slot. reuseport_lock also guards
- * the groups, so whoever holds it sees slot, socket and group agree: a socket
- * in a slot is a live member of its group.
+ * A socket sits in at most one slot of all maps. The slot points to the socket, the socket's
+ * reuseport_array and reuseport_index back to the slot. reuseport_lock also guards the groups and
+ * so keeps slot, socket and group consistent: a socket in a slot is a live member of its group. The
+ * lock is held for one element, or for one chunk of a batch, and what is done then depends neither
+ * on the size of the map nor on that of the group.
  *
- * What keeps a socket alive: nothing here holds a reference. A socket that can
- * be in a slot is SOCK_RCU_FREE, and it leaves its group, hence its slot, before
- * its grace period begins. Read from a slot under RCU, it is still a socket. It
- * may by then have left the slot, and its group, which the reader sees in
- * sk_reuseport_cb; one that stays in the group's closed section can still be
- * selected, and packets find it closed.
+ * What keeps a socket alive: the map holds no reference. A socket in a slot is SOCK_RCU_FREE, and
+ * it leaves its group, hence its slot, before its grace period starts. A socket that was read from
+ * a slot under RCU is therefore valid memory until the RCU read-side section ends. It may have left
+ * the slot and its group by then, which the reader sees in sk_reuseport_cb. A listener that stays
+ * in the closed section of its group can still be selected by such a reader; the packet then finds
+ * it closed.
  *
- * What keeps the array alive: a file or a program; for a program that found it in
- * an outer map, the grace period before free. Not so for detach, which comes from
- * the socket. Free may thus run at the same time as detach, and it does without
- * reuseport_lock, so that freeing one large map holds up nobody.
- * No update can run any more then, which leaves these cases:
+ * What keeps the array alive: a file or a program; for a program that found it in an outer map, the
+ * grace period before free. Neither covers detach, which starts from the socket. Free can thus run
+ * at the same time as detach, and it does not take reuseport_lock, so that freeing a large map
+ * does not delay others. No update runs during free, which leaves these cases:
  *
- *  - Both go for the same socket. Detach takes the pointer out of the socket by
- *    xchg(), free by cmpxchg(): one of them gets it. If free does, detach finds
- *    no slot and never touches the array. If detach does, it still has the slot
- *    to clear, and free waits for a grace period before the memory goes. The
- *    grace period waits for detach: spin_lock_bh(&reuseport_lock), taken before
- *    the pointer was, is an RCU read-side section too, by way of the disabled
- *    bottom halves or, on PREEMPT_RT, of the lock.
+ *   - Both reach the same socket. Detach takes the array out of the socket by xchg(), free by
+ *     cmpxchg(), so one of them gets it. If free does, detach finds NULL and does not touch the
+ *     array. If detach does, it still has to clear the slot, and free waits for a grace period
+ *     before it releases the memory. That grace period waits for detach:
+ *     spin_lock_bh(&reuseport_lock), taken before the xchg(), is an RCU read-side section as well,
+ *     because of the disabled bottom halves or, on PREEMPT_RT, of the lock.
  *
- *  - Free has read a socket from a slot, then the socket leaves its group, joins
- *    one again and is put into another map. Its pointer names that map's slot
- *    now. That is why free compares: only the address of the very slot it looks
- *    at may be wiped.
+ *   - Free has read a socket from a slot, then the socket leaves its group, joins one again and is
+ *     added to another map. It now points to that array. This is why free compares: it may only
+ *     clear a pointer to the array that it frees. The array alone identifies the slot: with no
+ *     update running, a socket cannot move to another slot of this array.
  *
- *  - Free has read a socket from a slot, then the socket is closed. RCU keeps
- *    its memory until free has looked.
+ *   - Free has read a socket from a slot, then the socket is closed. RCU keeps its memory until
+ *     free is done with it.
  *
- * Update reads a pointer that free may be wiping at that moment. It then finds
- * the socket busy, or no longer busy; both were true a moment ago. Free never
- * writes the pointer of a socket that says anything but "this array", so an
- * update that found NULL has the pointer to itself under reuseport_lock.
+ * Update reads a back pointer that free may be clearing. It finds the socket busy, or no longer
+ * busy, and both were true a moment ago. Free only ever writes to a socket that points to its
+ * array, so an update that found NULL under reuseport_lock is the only writer.
  */
 #include <kunit/static_stub.h>
 #include <linux/bpf.h>
@@ -64,8 +61,10 @@
 #include <net/sock_reuseport.h>
 #include <net/tcp_states.h>
 
-/* Slots that free looks at before it lets others run. */
-#define REUSEPORT_ARRAY_STRETCH	4096
+/* Slots that free, or a lookup that finds them empty, passes before others may run. */
+#define REUSEPORT_ARRAY_RESCHED_BATCH	4096
+/* Elements of a batch that are copied at once and done in one hold of reuseport_lock. */
+#define REUSEPORT_ARRAY_BATCH_CHUNK	32
 
 static struct reuseport_array *to_reuseport_array(const struct bpf_map *map)
 {
@@ -74,7 +73,7 @@ static struct reuseport_array *to_reuseport_array(const struct bpf_map *map)
 
 static int reuseport_array_alloc_check(union bpf_attr *attr)
 {
-	/* A socket's fd goes in. Its cookie comes out, where that fits. */
+	/* Values are fds in; cookies out, if a cookie fits. */
 	if (attr->value_size != sizeof(u32) && attr->value_size != sizeof(u64))
 		return -EINVAL;
 
@@ -84,19 +83,16 @@ static int reuseport_array_alloc_check(union bpf_attr *attr)
 static struct bpf_map *reuseport_array_alloc(union bpf_attr *attr)
 {
 	struct reuseport_array *array;
-	int err;
 
-	array = bpf_map_area_alloc(struct_size(array, slots, attr->max_entries),
+	array = bpf_map_area_alloc(struct_size(array, ptrs, attr->max_entries),
 				   bpf_map_attr_numa_node(attr));
 	if (!array)
 		return ERR_PTR(-ENOMEM);
 
 	bpf_map_init_from_attr(&array->map, attr);
-
-	err = bpf_map_init_elem_count(&array->map);
-	if (err) {
+	if (bpf_map_init_elem_count(&array->map)) {
 		bpf_map_area_free(array);
-		return ERR_PTR(err);
+		return ERR_PTR(-ENOMEM);
 	}
 
 	return &array->map;
@@ -104,48 +100,40 @@ static struct bpf_map *reuseport_array_alloc(union bpf_attr *attr)
 
 static u64 reuseport_array_mem_usage(const struct bpf_map *map)
 {
-	struct reuseport_array *array = to_reuseport_array(map);
-
-	return struct_size(array, slots, map->max_entries) +
+	return struct_size_t(struct reuseport_array, ptrs, map->max_entries) +
 	       sizeof(*map->elem_count) * num_possible_cpus();
 }
 
 /* See the second and third case at the top of this file. */
-static void reuseport_array_forget(struct sock *sk, struct sock __rcu **slot)
+static void reuseport_array_clear_backref(struct sock *sk, struct reuseport_array *array)
 {
-	KUNIT_STATIC_STUB_REDIRECT(reuseport_array_forget, sk, slot);
-	cmpxchg(&sk->sk_reuseport_slot, slot, NULL);
-}
-
-static void reuseport_array_release(struct sock __rcu **slot)
-{
-	struct sock *sk = rcu_dereference(*slot);
-
-	if (sk)
-		reuseport_array_forget(sk, slot);
+	KUNIT_STATIC_STUB_REDIRECT(reuseport_array_clear_backref, sk, array);
+	cmpxchg(reuseport_backref(sk), array, NULL);
 }
 
 static void reuseport_array_free(struct bpf_map *map)
 {
 	struct reuseport_array *array = to_reuseport_array(map);
-	u32 i = 0, stretch;
+	u32 i = 0, end = 0;
+	struct sock *sk;
 
-	/* Only detach still changes the count, and it counts down last: zero
-	 * means that no socket's pointer names a slot of this array.
+	/* The sum of the per-CPU counters is exact enough: now only detach changes them, and
+	 * it counts down after its xchg(). If the sum is zero, no socket points here.
 	 */
-	if (bpf_map_sum_elem_count(map)) {
-		while (i < map->max_entries) {
-			stretch = min(map->max_entries - i, REUSEPORT_ARRAY_STRETCH);
+	while (i < map->max_entries && bpf_map_sum_elem_count(map)) {
+		end += min(map->max_entries - i, REUSEPORT_ARRAY_RESCHED_BATCH);
 
-			rcu_read_lock();
-			while (stretch--)
-				reuseport_array_release(&array->slots[i++]);
-			rcu_read_unlock();
-			cond_resched();
+		rcu_read_lock();
+		for (; i < end; i++) {
+			sk = rcu_dereference(array->ptrs[i]);
+			if (sk)
+				reuseport_array_clear_backref(sk, array);
 		}
+		rcu_read_unlock();
+		cond_resched();
 	}
 
-	/* A detach that was quicker may still be clearing its slot. */
+	/* A detach that was faster may still be clearing its slot. */
 	synchronize_rcu();
 
 	bpf_map_free_elem_count(map);
@@ -155,15 +143,18 @@ static void reuseport_array_free(struct bpf_map *map)
 static int reuseport_array_get_next_key(struct bpf_map *map, void *key, void *next_key)
 {
 	u32 index = key ? *(u32 *)key : U32_MAX;
-	u32 last = map->max_entries - 1;
 
-	if (index == last)
+	if (index == map->max_entries - 1)
 		return -ENOENT;
 
-	*(u32 *)next_key = index < last ? index + 1 : 0;
+	*(u32 *)next_key = index < map->max_entries ? index + 1 : 0;
 	return 0;
 }
 
+/* For programs that do not sleep: the RCU read-side section that they run in is what keeps the
+ * socket. They own a reference as far as the verifier knows, but bpf_sk_release() counts none
+ * for a socket that is SOCK_RCU_FREE, so neither does this.
+ */
 static void *reuseport_array_lookup_elem(struct bpf_map *map, void *key)
 {
 	return reuseport_array_lookup(map, *(u32 *)key);
@@ -171,371 +162,223 @@ static void *reuseport_array_lookup_elem(struct bpf_map *map, void *key)
 
 int bpf_fd_reuseport_array_lookup_elem(struct bpf_map *map, void *key, void *value)
 {
-	struct reuseport_array *array = to_reuseport_array(map);
-	u32 index = *(u32 *)key;
-	struct sock __rcu **slot;
 	struct sock *sk;
 
 	if (map->value_size != sizeof(u64))
 		return -ENOSPC;
-	if (index >= map->max_entries)
-		return -ENOENT;
 
-	slot = &array->slots[array_index_nospec(index, map->max_entries)];
-
-	/* An RCU read-side section, and what a new cookie needs. */
-	guard(preempt)();
-	sk = rcu_dereference_sched(*slot);
+	guard(rcu)();
+	sk = reuseport_array_lookup(map, *(u32 *)key);
 	if (!sk)
 		return -ENOENT;
 
-	*(u64 *)value = __sock_gen_cookie(bpf_mptcp_owner(sk));
+	*(u64 *)value = sock_gen_cookie(bpf_mptcp_owner(sk));
 	return 0;
 }
 
-/* What can be wrong with an update: the flags do not suit the slot, the socket is of
- * another kind, is in no group that packets find, or sits in a slot already. It is
- * asked twice, first without reuseport_lock: then @old and @reuse are there to be
- * compared with NULL only, and the answer may be stale, but good enough to turn a bad
- * call away, so that it does not take the lock.
+/* A slot to be filled with a socket, or to be emptied. */
+struct reuseport_array_elem {
+	struct sock *sk;	/* NULL: to be emptied */
+	struct fd fd;		/* keeps @sk */
+	u32 index;
+};
+
+/* What can be wrong with an update or a deletion that names a slot and, for an update, a socket.
+ * Called twice: without reuseport_lock, as an early reject whose answer may be stale, so that bad
+ * calls do not take the lock; then under it.
  */
-static int reuseport_array_flags_check(const struct sock *old, u64 flags)
+static int reuseport_array_check(const struct bpf_map *map, const struct reuseport_array_elem *elem,
+				 u64 flags)
 {
-	if (old && flags == BPF_NOEXIST)
+	bool filled = rcu_access_pointer(to_reuseport_array(map)->ptrs[elem->index]);
+	struct sock *sk = elem->sk;
+
+	if (filled && flags == BPF_NOEXIST)
 		return -EEXIST;
-	if (!old && flags == BPF_EXIST)
+	if (!filled && flags == BPF_EXIST)
 		return -ENOENT;
+	if (!sk) /* a deletion, or an MPTCP socket that has no subflow yet */
+		return fd_empty(elem->fd) ? 0 : -EINVAL;
 
-	return 0;
-}
-
-static int reuseport_array_socket_check(const struct sock *sk, const struct sock_reuseport *reuse)
-{
-	/* Packets find a socket that is hashed, which another lock guards than
-	 * reuseport_lock. A TCP socket is hashed while it is connected as well,
-	 * and may be in a group from an earlier listen().
+	/* First, for no others have a back pointer. */
+	if (!sk_is_tcp(sk) && !sk_is_udp(sk))
+		return -ENOTSUPP;
+	/* Packets find a socket while it is hashed, which another lock guards. A TCP socket is
+	 * hashed while it is connected, too, perhaps still in the group of an earlier listen(),
+	 * and a listener for a moment after it has moved to the closed section.
 	 */
-	if (!reuse || hlist_unhashed_lockless(&sk->sk_node) || !sock_flag(sk, SOCK_RCU_FREE))
+	if (!rcu_access_pointer(sk->sk_reuseport_cb) || READ_ONCE(inet_sk(sk)->reuseport_closed) ||
+	    hlist_unhashed_lockless(&sk->sk_node) || !sock_flag(sk, SOCK_RCU_FREE))
 		return -EINVAL;
 	if (sk->sk_protocol == IPPROTO_TCP && READ_ONCE(sk->sk_state) != TCP_LISTEN)
 		return -EINVAL;
 
-	if (READ_ONCE(sk->sk_reuseport_slot))
-		return -EBUSY;
-
-	return 0;
+	return READ_ONCE(*reuseport_backref(sk)) ? -EBUSY : 0;
 }
 
-/* The part of an update that needs no lock: find the socket that @value names and
- * turn a bad call away. On success the file in @fd keeps the socket until fdput().
+/* The part of an update, or without @value of a deletion, that needs no lock. On success
+ * elem->fd keeps the socket until fdput().
  */
-static __always_inline int
-reuseport_array_update_prepare(struct bpf_map *map, u32 index, const void *value, u64 flags,
-			       struct fd *fd, struct sock **sk)
+static int reuseport_array_prepare(const struct bpf_map *map, u32 index, const void *value,
+				   u64 flags, struct reuseport_array_elem *elem)
 {
-	struct reuseport_array *array = to_reuseport_array(map);
 	struct socket *sock;
 	u64 nr;
 	int err;
 
+	*elem = (struct reuseport_array_elem){};
 	if (index >= map->max_entries)
 		return -E2BIG;
+	elem->index = array_index_nospec(index, map->max_entries);
 
-	if (map->value_size == sizeof(u64)) {
-		nr = *(const u64 *)value;
+	if (value) {
+		nr = map->value_size == sizeof(u64) ? *(const u64 *)value : *(const u32 *)value;
 		if (nr > S32_MAX)
-			return -EINVAL;
-	} else {
-		nr = *(const u32 *)value;
+			return map->value_size == sizeof(u64) ? -EINVAL : -EBADF;
+		elem->fd = fdget(nr);
+		if (fd_empty(elem->fd))
+			return -EBADF;
+		sock = sock_from_file(fd_file(elem->fd));
+		elem->sk = sock ? bpf_mptcp_first_subflow(sock->sk) : NULL;
 	}
 
-	*fd = fdget(nr);
-	if (fd_empty(*fd))
-		return -EBADF;
-
-	err = -ENOTSOCK;
-	sock = sock_from_file(fd_file(*fd));
-	if (!sock)
-		goto put;
-
-	*sk = bpf_mptcp_first_subflow(sock->sk);
-	err = reuseport_array_flags_check(rcu_access_pointer(array->slots[index]), flags);
+	err = value && !sock ? -ENOTSOCK : reuseport_array_check(map, elem, flags);
 	if (err)
-		goto put;
-
-	/* Nothing changes this later, so the lock does not matter. */
-	err = -EINVAL;
-	if (!*sk)
-		goto put;
-	err = -ENOTSUPP;
-	if (!sk_is_tcp(*sk) && !sk_is_udp(*sk))
-		goto put;
-
-	err = reuseport_array_socket_check(*sk, rcu_access_pointer((*sk)->sk_reuseport_cb));
-	if (!err)
-		return 0;
-put:
-	fdput(*fd);
+		fdput(elem->fd);
 	return err;
 }
 
-/* The part of an update that needs the lock: look again, then do it. */
-static __always_inline int
-reuseport_array_set_slot(struct bpf_map *map, u32 index, struct sock *sk, u64 flags)
+/* The part that needs the lock. */
+static int reuseport_array_commit(struct bpf_map *map, const struct reuseport_array_elem *elem,
+				  u64 flags)
 {
-	struct sock __rcu **slot = &to_reuseport_array(map)->slots[index];
-	struct sock_reuseport *reuse;
-	struct sock *old;
+	struct reuseport_array *array = to_reuseport_array(map);
+	struct sock *old, *sk = elem->sk;
 	int err;
 
-	lockdep_assert_held(&reuseport_lock);
-
-	old = rcu_dereference_protected(*slot, lockdep_is_held(&reuseport_lock));
-	reuse = rcu_dereference_protected(sk->sk_reuseport_cb,
-					  lockdep_is_held(&reuseport_lock));
-	err = reuseport_array_flags_check(old, flags);
-	if (!err)
-		err = reuseport_array_socket_check(sk, reuse);
+	err = reuseport_array_check(map, elem, flags);
 	if (err)
 		return err;
 
-	/* A listener that is being shut down with migration stays in the group's
-	 * closed section, and is still hashed for a moment.
-	 */
-	if (reuse->num_closed_socks && reuseport_sock_index(sk, reuse, true) >= 0)
-		return -EINVAL;
+	old = rcu_dereference_protected(array->ptrs[elem->index],
+					lockdep_is_held(&reuseport_lock));
+	if (!sk) {
+		__bpf_sk_reuseport_detach(old);
+		return 0;
+	}
 
-	inet_sk(sk)->reuseport_index = index;
-	WRITE_ONCE(sk->sk_reuseport_slot, slot);
+	inet_sk(sk)->reuseport_index = elem->index;
+	WRITE_ONCE(*reuseport_backref(sk), array);
 	/* Replaced in one step: no packet finds the slot empty. */
-	rcu_assign_pointer(*slot, sk);
+	rcu_assign_pointer(array->ptrs[elem->index], sk);
 
 	if (old)
-		WRITE_ONCE(old->sk_reuseport_slot, NULL);
+		WRITE_ONCE(*reuseport_backref(old), NULL);
 	else
 		bpf_map_inc_elem_count(map);
-
 	return 0;
+}
+
+/* Update, or without @values delete, up to *@count elements, and count those done in *@count:
+ * the ones before an error. The rest is unchanged.
+ */
+static int reuseport_array_modify(struct bpf_map *map, const u32 *keys, const void *values,
+				  u64 flags, struct reuseport_array_elem *elems, u32 *count)
+{
+	u32 i, nr_valid = 0, nr_done = 0;
+	int err = 0;
+
+	for (; nr_valid < *count && !err; nr_valid += !err) {
+		err = reuseport_array_prepare(map, keys[nr_valid], values, flags, &elems[nr_valid]);
+		if (values)
+			values += map->value_size;
+	}
+
+	/* An element that is wrong now may be right once those before it are done, which free
+	 * the sockets that they replace. It is the first of the next chunk.
+	 */
+	if (nr_valid) {
+		spin_lock_bh(&reuseport_lock);
+		do {
+			err = reuseport_array_commit(map, &elems[nr_done], flags);
+		} while (!err && ++nr_done < nr_valid);
+		spin_unlock_bh(&reuseport_lock);
+	}
+
+	for (i = 0; i < nr_valid; i++)
+		fdput(elems[i].fd);
+	*count = nr_done;
+	return err;
 }
 
 int bpf_fd_reuseport_array_update_elem(struct bpf_map *map, void *key,
 				       const void *value, u64 flags)
 {
-	u32 index = *(u32 *)key;
-	struct sock *sk;
-	struct fd fd;
-	int err;
+	struct reuseport_array_elem elem;
+	u32 count = 1;
 
 	if (flags > BPF_EXIST)
 		return -EINVAL;
-
-	err = reuseport_array_update_prepare(map, index, value, flags, &fd, &sk);
-	if (err)
-		return err;
-
-	spin_lock_bh(&reuseport_lock);
-	err = reuseport_array_set_slot(map, index, sk, flags);
-	spin_unlock_bh(&reuseport_lock);
-
-	fdput(fd);
-	return err;
-}
-
-/* The two parts of a deletion, likewise. */
-static int reuseport_array_delete_check(const struct bpf_map *map, u32 index)
-{
-	if (index >= map->max_entries)
-		return -E2BIG;
-
-	return rcu_access_pointer(to_reuseport_array(map)->slots[index]) ? 0 : -ENOENT;
-}
-
-static int reuseport_array_clear_slot(struct bpf_map *map, u32 index)
-{
-	struct sock *sk;
-
-	sk = rcu_dereference_protected(to_reuseport_array(map)->slots[index],
-				       lockdep_is_held(&reuseport_lock));
-	if (!sk)
-		return -ENOENT;
-
-	__bpf_sk_reuseport_detach(sk);
-	return 0;
+	return reuseport_array_modify(map, key, value, flags, &elem, &count);
 }
 
 static long reuseport_array_delete_elem(struct bpf_map *map, void *key)
 {
-	u32 index = *(u32 *)key;
-	int err;
+	struct reuseport_array_elem elem;
+	u32 count = 1;
 
-	err = reuseport_array_delete_check(map, index);
-	if (err)
-		return err;
-
-	spin_lock_bh(&reuseport_lock);
-	err = reuseport_array_clear_slot(map, index);
-	spin_unlock_bh(&reuseport_lock);
-
-	return err;
+	return reuseport_array_modify(map, key, NULL, BPF_EXIST, &elem, &count);
 }
 
-/* Batches go through the map in bites: so much is copied from or to user space at
- * once, and so much is done at most while the lock is held. What precedes an error
- * is done and counted, what follows is untouched. Memory that cannot be read turns
- * away the bite that it is in.
- */
-#define REUSEPORT_ARRAY_BITE	32
-
-static int reuseport_array_update_bite(struct bpf_map *map, const u32 *keys,
-				       const void *values, u32 *count, u64 flags,
-				       struct fd *fds, struct sock **sks)
+/* A batch is done in chunks. Memory that cannot be read fails the whole chunk that it is in. */
+static int reuseport_array_modify_batch(struct bpf_map *map, const union bpf_attr *attr,
+					union bpf_attr __user *uattr, bool update)
 {
-	u32 i, good = 0;
+	void __user *uvalues = u64_to_user_ptr(attr->batch.values);
+	u32 __user *ukeys = u64_to_user_ptr(attr->batch.keys);
+	struct reuseport_array_elem elems[REUSEPORT_ARRAY_BATCH_CHUNK];
+	u64 values[REUSEPORT_ARRAY_BATCH_CHUNK];
+	u32 keys[REUSEPORT_ARRAY_BATCH_CHUNK];
+	u64 flags = attr->batch.elem_flags;
+	u32 size = map->value_size;
+	u32 done, count;
 	int err = 0;
 
-	for (; good < *count; good++) {
-		err = reuseport_array_update_prepare(map, keys[good],
-						     values + good * map->value_size,
-						     flags, &fds[good], &sks[good]);
-		if (err)
+	if (attr->batch.flags || flags > (update ? BPF_EXIST : 0))
+		return -EINVAL;
+	if (put_user(0, &uattr->batch.count))
+		return -EFAULT;
+
+	for (done = 0; done < attr->batch.count && !err; done += count) {
+		count = min(attr->batch.count - done, REUSEPORT_ARRAY_BATCH_CHUNK);
+		if (copy_from_user(keys, ukeys + done, count * sizeof(*keys)) ||
+		    (update && copy_from_user(values, uvalues + (u64)done * size, count * size))) {
+			err = -EFAULT;
 			break;
+		}
+		err = reuseport_array_modify(map, keys, update ? values : NULL,
+					     update ? flags : BPF_EXIST, elems, &count);
+		cond_resched();
 	}
-	*count = 0;
-	if (!good)
-		return err;
 
-	/* What is wrong now may be right once those before it are done: a socket
-	 * that one of them replaces is free. The next bite begins there.
-	 */
-	err = 0;
-	spin_lock_bh(&reuseport_lock);
-	for (i = 0; i < good; i++) {
-		err = reuseport_array_set_slot(map, keys[i], sks[i], flags);
-		if (err)
-			break;
-	}
-	spin_unlock_bh(&reuseport_lock);
-
-	*count = i;
-	for (i = 0; i < good; i++)
-		fdput(fds[i]);
-
-	return err;
+	return put_user(done, &uattr->batch.count) ? -EFAULT : err;
 }
 
 static int reuseport_array_update_batch(struct bpf_map *map, struct file *map_file,
 					const union bpf_attr *attr,
 					union bpf_attr __user *uattr)
 {
-	void __user *uvalues = u64_to_user_ptr(attr->batch.values);
-	u32 __user *ukeys = u64_to_user_ptr(attr->batch.keys);
-	struct sock *sks[REUSEPORT_ARRAY_BITE];
-	struct fd fds[REUSEPORT_ARRAY_BITE];
-	u64 values[REUSEPORT_ARRAY_BITE];
-	u32 keys[REUSEPORT_ARRAY_BITE];
-	u32 size = map->value_size;
-	u32 done, bite;
-	int err = 0;
-
-	if (attr->batch.flags || attr->batch.elem_flags > BPF_EXIST)
-		return -EINVAL;
-	if (put_user(0, &uattr->batch.count))
-		return -EFAULT;
-
-	for (done = 0; done < attr->batch.count && !err; done += bite) {
-		bite = min(attr->batch.count - done, REUSEPORT_ARRAY_BITE);
-		if (copy_from_user(keys, ukeys + done, bite * sizeof(*keys)) ||
-		    copy_from_user(values, uvalues + (u64)done * size, bite * size)) {
-			err = -EFAULT;
-			break;
-		}
-		err = reuseport_array_update_bite(map, keys, values, &bite,
-						  attr->batch.elem_flags, fds, sks);
-		cond_resched();
-	}
-
-	return put_user(done, &uattr->batch.count) ? -EFAULT : err;
-}
-
-static int reuseport_array_delete_bite(struct bpf_map *map, const u32 *keys, u32 *count)
-{
-	u32 i, good = 0;
-	int err = 0;
-
-	for (; good < *count; good++) {
-		err = reuseport_array_delete_check(map, keys[good]);
-		if (err)
-			break;
-	}
-	*count = 0;
-	if (!good)
-		return err;
-
-	/* Here too the next bite asks again. */
-	err = 0;
-	spin_lock_bh(&reuseport_lock);
-	for (i = 0; i < good; i++) {
-		err = reuseport_array_clear_slot(map, keys[i]);
-		if (err)
-			break;
-	}
-	spin_unlock_bh(&reuseport_lock);
-
-	*count = i;
-	return err;
+	return reuseport_array_modify_batch(map, attr, uattr, true);
 }
 
 static int reuseport_array_delete_batch(struct bpf_map *map, const union bpf_attr *attr,
 					union bpf_attr __user *uattr)
 {
-	u32 __user *ukeys = u64_to_user_ptr(attr->batch.keys);
-	u32 keys[REUSEPORT_ARRAY_BITE];
-	u32 done, bite;
-	int err = 0;
-
-	if (attr->batch.flags || attr->batch.elem_flags)
-		return -EINVAL;
-	if (put_user(0, &uattr->batch.count))
-		return -EFAULT;
-
-	for (done = 0; done < attr->batch.count && !err; done += bite) {
-		bite = min(attr->batch.count - done, REUSEPORT_ARRAY_BITE);
-		if (copy_from_user(keys, ukeys + done, bite * sizeof(*keys))) {
-			err = -EFAULT;
-			break;
-		}
-		err = reuseport_array_delete_bite(map, keys, &bite);
-		cond_resched();
-	}
-
-	return put_user(done, &uattr->batch.count) ? -EFAULT : err;
+	return reuseport_array_modify_batch(map, attr, uattr, false);
 }
 
-/* Read filled slots from *@index on until there are @count of them, or so many slots
- * were empty that others should run. Return how many there are.
- */
-static u32 reuseport_array_lookup_bite(struct bpf_map *map, u32 *index, u32 *keys,
-				       u64 *cookies, u32 count)
-{
-	struct reuseport_array *array = to_reuseport_array(map);
-	u32 end = *index + min(map->max_entries - *index, REUSEPORT_ARRAY_STRETCH);
-	struct sock *sk;
-	u32 found = 0;
-
-	guard(rcu)();
-	for (; *index < end && found < count; ++*index) {
-		sk = rcu_dereference(array->slots[*index]);
-		if (!sk)
-			continue;
-		keys[found] = *index;
-		cookies[found++] = sock_gen_cookie(bpf_mptcp_owner(sk));
-	}
-
-	return found;
-}
-
-/* The place where the next batch goes on is the index of the first slot that this one
- * has not told of.
+/* Read the filled slots from *@in_batch on. The next batch starts at *@out_batch, the first index
+ * that this one has not reported.
  */
 static int reuseport_array_lookup_batch(struct bpf_map *map, const union bpf_attr *attr,
 					union bpf_attr __user *uattr)
@@ -544,31 +387,43 @@ static int reuseport_array_lookup_batch(struct bpf_map *map, const union bpf_att
 	u32 __user *uto = u64_to_user_ptr(attr->batch.out_batch);
 	u64 __user *uvalues = u64_to_user_ptr(attr->batch.values);
 	u32 __user *ukeys = u64_to_user_ptr(attr->batch.keys);
-	u64 cookies[REUSEPORT_ARRAY_BITE];
-	u32 keys[REUSEPORT_ARRAY_BITE];
-	u32 from = 0, to, bite, done;
+	u64 cookies[REUSEPORT_ARRAY_BATCH_CHUNK];
+	u32 keys[REUSEPORT_ARRAY_BATCH_CHUNK];
+	u32 from = 0, to, end, room, count, done;
+	struct sock *sk;
 	int err = 0;
 
 	if (attr->batch.flags || attr->batch.elem_flags)
 		return -EINVAL;
 	if (put_user(0, &uattr->batch.count))
 		return -EFAULT;
+	/* As if there were no such operation, which callers have to handle anyway. ENOSPC, as for
+	 * one slot, would tell the caller of a batch that its buffer is too small.
+	 */
 	if (map->value_size != sizeof(*cookies))
-		return -ENOSPC;
+		return -ENOTSUPP;
 	if (ufrom && get_user(from, ufrom))
 		return -EFAULT;
 
-	for (done = 0; done < attr->batch.count; done += bite) {
+	for (done = 0; done < attr->batch.count; done += count) {
 		if (from >= map->max_entries) {
 			err = -ENOENT;
 			break;
 		}
-		from = array_index_nospec(from, map->max_entries);
-		to = from;
-		bite = min(attr->batch.count - done, REUSEPORT_ARRAY_BITE);
-		bite = reuseport_array_lookup_bite(map, &to, keys, cookies, bite);
-		if (copy_to_user(ukeys + done, keys, bite * sizeof(*keys)) ||
-		    copy_to_user(uvalues + done, cookies, bite * sizeof(*cookies))) {
+		to = array_index_nospec(from, map->max_entries);
+		end = to + min(map->max_entries - to, REUSEPORT_ARRAY_RESCHED_BATCH);
+		room = min(attr->batch.count - done, REUSEPORT_ARRAY_BATCH_CHUNK);
+		rcu_read_lock();
+		for (count = 0; to < end && count < room; to++) {
+			sk = rcu_dereference(to_reuseport_array(map)->ptrs[to]);
+			if (!sk)
+				continue;
+			keys[count] = to;
+			cookies[count++] = sock_gen_cookie(bpf_mptcp_owner(sk));
+		}
+		rcu_read_unlock();
+		if (copy_to_user(ukeys + done, keys, count * sizeof(*keys)) ||
+		    copy_to_user(uvalues + done, cookies, count * sizeof(*cookies))) {
 			err = -EFAULT;
 			break;
 		}
@@ -583,24 +438,23 @@ static int reuseport_array_lookup_batch(struct bpf_map *map, const union bpf_att
 
 /**
  * __bpf_sk_reuseport_detach - Empty the slot that holds a socket.
- * @sk: The socket. A map that is being freed may let go of it at any moment.
+ * @sk: A TCP or UDP socket. A map that is being freed may clear its back pointer at any moment.
  *
  * Context: reuseport_lock is held.
  */
 void __bpf_sk_reuseport_detach(struct sock *sk)
 {
-	struct sock __rcu **slot;
+	struct reuseport_array *array;
 
-	/* Also what keeps the array from here on, see the top of this file. */
+	/* This also keeps the array, see the top of this file. */
 	lockdep_assert_held(&reuseport_lock);
 
-	slot = xchg(&sk->sk_reuseport_slot, NULL);
-	if (!slot)
+	array = xchg(reuseport_backref(sk), NULL);
+	if (!array)
 		return;
 
-	RCU_INIT_POINTER(*slot, NULL);
-	slot -= inet_sk(sk)->reuseport_index;
-	bpf_map_dec_elem_count(&container_of(slot, struct reuseport_array, slots[0])->map);
+	RCU_INIT_POINTER(array->ptrs[inet_sk(sk)->reuseport_index], NULL);
+	bpf_map_dec_elem_count(&array->map);
 }
 
 BTF_ID_LIST_SINGLE(reuseport_array_btf_ids, struct, reuseport_array)

@@ -6,8 +6,8 @@
  * every order in which CPUs can do theirs is looked at. What is only read and written
  * under the lock goes along with its neighbour. Memory is sequentially consistent
  * here; where the kernel relies on that it uses xchg(), cmpxchg(), the lock or RCU. The
- * checks that an update makes before it takes the lock are left out: they only turn
- * calls away.
+ * checks that an update makes before it takes the lock are left out: they only reject
+ * calls.
  *
  * Asserted, in every state that is reached:
  *  - memory of a map or a socket is not touched after it was freed;
@@ -16,16 +16,17 @@
  *  - no such slot holds a socket that was closed.
  *
  * Three ways to break it, each of which has to be found:
- *  -DUNCONDITIONAL_CLEAR	free wipes a socket's pointer whatever it says
- *  -DCOMPARE_THEN_STORE	free looks at the pointer, then wipes it
+ *  -DUNCONDITIONAL_CLEAR	free clears the back pointer without comparing
+ *  -DCOMPARE_THEN_STORE	free compares the back pointer, then clears it
  *  -DNO_GRACE_PERIOD		free does not wait before it frees the memory
  */
 #define MAPS	2
 #define SOCKETS	2
-#define SLOTS	2	/* of all maps: slot i is that of map i */
+#define SLOTS	3	/* of all maps: 0 and 1 are those of map 0, 2 is that of map 1 */
+#define MAP(slot)	(slot / 2)
 #define NONE	255
 
-/* struct reuseport_array; a slot's number stands for its address */
+/* struct reuseport_array; a slot's number stands for array and index */
 byte slot[SLOTS] = NONE;
 byte count[MAPS];		/* elem_count */
 byte map_users[MAPS];		/* calls and programs that hold a reference */
@@ -33,7 +34,7 @@ bool map_dying[MAPS];		/* the last reference is gone */
 bool map_freed[MAPS];
 
 /* struct sock */
-byte sk_slot[SOCKETS] = NONE;	/* sk_reuseport_slot */
+byte sk_slot[SOCKETS] = NONE;	/* reuseport_backref: array and index */
 bool sk_member[SOCKETS];	/* sk_reuseport_cb */
 byte sk_users[SOCKETS];		/* calls that hold the socket's file */
 bool sk_dying[SOCKETS];		/* the last reference to the file is gone */
@@ -56,13 +57,13 @@ inline slots_are_right()
 		do
 		:: i < SLOTS ->
 			if
-			:: slot[i] != NONE && !map_dying[i] ->
+			:: slot[i] != NONE && !map_dying[MAP(i)] ->
 				assert(!sk_closed[slot[i]]);
 				assert(sk_slot[slot[i]] == i);
 				j = i + 1;
 				do
 				:: j < SLOTS ->
-					assert(map_dying[j] || slot[j] != slot[i]);
+					assert(map_dying[MAP(j)] || slot[j] != slot[i]);
 					j++
 				:: else -> break
 				od
@@ -117,9 +118,9 @@ inline detach(sk)
 		d_step { assert(!sk_freed[sk]); was = sk_slot[sk]; sk_slot[sk] = NONE };
 		if
 		:: was != NONE ->
-			atomic { assert(!map_freed[was]); slot[was] = NONE };
-			/* the map, found by way of reuseport_index */
-			atomic { assert(!map_freed[was]); count[was]-- };
+			atomic { assert(!map_freed[MAP(was)]); slot[was] = NONE };
+			/* bpf_map_dec_elem_count() */
+			atomic { assert(!map_freed[MAP(was)]); count[MAP(was)]-- };
 			was = NONE
 		:: else
 		fi;
@@ -127,59 +128,62 @@ inline detach(sk)
 	fi
 }
 
-/* reuseport_array_set_slot() */
-inline set_slot(m, sk)
+/* reuseport_array_commit(), for a socket */
+inline commit(s, sk)
 {
-	atomic { LOCK; old = slot[m] };
+	atomic { LOCK; old = slot[s] };
 	if
 	:: sk_member[sk] && sk_slot[sk] == NONE ->
-		atomic { assert(!sk_freed[sk]); sk_slot[sk] = m };
-		atomic { assert(!map_freed[m]); slot[m] = sk };
+		atomic { assert(!sk_freed[sk]); sk_slot[sk] = s };
+		atomic { assert(!map_freed[MAP(s)]); slot[s] = sk };
 		if
 		:: old != NONE -> atomic { assert(!sk_freed[old]); sk_slot[old] = NONE }
-		:: else -> count[m]++
+		:: else -> count[MAP(s)]++
 		fi
 	:: else
 	fi;
-	atomic { UNLOCK; old = NONE; sk_users[sk]--; map_users[m]--; m = 0; sk = 0 }
+	atomic { UNLOCK; old = NONE; sk_users[sk]--; map_users[MAP(s)]--; s = 0; sk = 0 }
 }
 
-/* reuseport_array_delete() */
-inline delete(m)
+/* reuseport_array_commit(), without a socket */
+inline delete(s)
 {
-	atomic { LOCK; sk = slot[m] };
+	atomic { LOCK; sk = slot[s] };
 	if
 	:: sk != NONE -> detach(sk)
 	:: else
 	fi;
-	atomic { UNLOCK; map_users[m]--; m = 0; sk = 0 }
+	atomic { UNLOCK; map_users[MAP(s)]--; s = 0; sk = 0 }
 }
 
 /* A process that updates and deletes. A call holds the map, an update also the file of
- * the socket.
+ * the socket. Slot 1 is there for socket 0 to move to: what else could happen in it also
+ * happens in slot 0.
  */
-#define UPDATE(M, SK) \
-	atomic { !map_dying[M] && !sk_dying[SK] -> m = M; sk = SK; map_users[M]++; sk_users[SK]++ }
-#define DELETE(M) \
-	atomic { !map_dying[M] -> m = M; map_users[M]++ }
+#define UPDATE(S, SK) \
+	atomic { !map_dying[MAP(S)] && !sk_dying[SK] -> \
+		 s = S; sk = SK; map_users[MAP(S)]++; sk_users[SK]++ }
+#define DELETE(S) \
+	atomic { !map_dying[MAP(S)] -> s = S; map_users[MAP(S)]++ }
 
 proctype user()
 {
-	byte m, sk, i, j, old = NONE, was = NONE;
+	byte s, sk, i, j, old = NONE, was = NONE;
 
 end:	do
 	:: if
 	   :: UPDATE(0, 0)
 	   :: UPDATE(0, 1)
 	   :: UPDATE(1, 0)
-	   :: UPDATE(1, 1)
+	   :: UPDATE(2, 0)
+	   :: UPDATE(2, 1)
 	   fi;
-	   set_slot(m, sk)
+	   commit(s, sk)
 	:: if
 	   :: DELETE(0)
-	   :: DELETE(1)
+	   :: DELETE(2)
 	   fi;
-	   delete(m)
+	   delete(s)
 	od
 }
 
@@ -207,10 +211,10 @@ end:	do
 	od
 }
 
-/* reuseport_array_release(), for the slot of map m */
-inline release(m)
+/* What reuseport_array_free() does with a slot. It compares the array, not the slot. */
+inline unlink_slot(s)
 {
-	sk = slot[m];
+	sk = slot[s];
 	if
 	:: sk != NONE ->
 #if defined(UNCONDITIONAL_CLEAR)
@@ -218,7 +222,7 @@ inline release(m)
 #elif defined(COMPARE_THEN_STORE)
 		assert(!sk_freed[sk]);
 		if
-		:: sk_slot[sk] == m -> sk_slot[sk] = NONE
+		:: sk_slot[sk] != NONE && MAP(sk_slot[sk]) == MAP(s) -> sk_slot[sk] = NONE
 		:: else
 		fi;
 		sk = NONE
@@ -227,7 +231,7 @@ inline release(m)
 		atomic {
 			assert(!sk_freed[sk]);
 			if
-			:: sk_slot[sk] == m -> sk_slot[sk] = NONE
+			:: sk_slot[sk] != NONE && MAP(sk_slot[sk]) == MAP(s) -> sk_slot[sk] = NONE
 			:: else
 			fi;
 			sk = NONE
@@ -246,7 +250,10 @@ end:	atomic { map_users[m] == 0 -> map_dying[m] = true };
 	if
 	:: count[m] != 0 ->
 		rcu_read_lock();
-		release(m);
+		if
+		:: m == 0 -> unlink_slot(0); unlink_slot(1)
+		:: else -> unlink_slot(2)
+		fi;
 		rcu_read_unlock()
 	:: else
 	fi;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* KUnit tests of BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, for what user space cannot
- * arrange: moments that last a few instructions, and the insides of the kernel.
+ * arrange: races of a few instructions, and the internal state of the kernel.
  *
  * reuseport_array.c includes this file, so its static functions can be called and
- * redirected. The sockets are real; their fds are in the table that the kernel's
- * threads share.
+ * redirected. The sockets are real; their fds are in the table that kernel threads
+ * share.
  */
 #include <kunit/test.h>
 #include <kunit/test-bug.h>
@@ -132,56 +132,56 @@ static struct sock *test_get(struct bpf_map *map, u32 index)
 	return reuseport_array_lookup(map, index);
 }
 
-static struct sock __rcu **test_slot(struct bpf_map *map, u32 index)
+static struct reuseport_array *test_array_of(const struct test_server *server)
 {
-	return &to_reuseport_array(map)->slots[index];
+	return *reuseport_backref(server->sk);
 }
 
-/* In the tests of a moment, a stand-in for reuseport_array_forget() acts between
- * free's look at the slot and its look at the socket. It must not sleep: RCU. It
- * does what inet_shutdown() and inet_listen() come to.
+/* The race tests replace reuseport_array_clear_backref(), which runs after free has read
+ * the slot and before it looks at the socket. The replacement must not sleep, because of
+ * RCU. It does what inet_shutdown() and inet_listen() amount to.
  */
-struct test_moment {
+struct test_race {
 	struct test_server server;
 	struct bpf_map *other;
 	int calls;
 	int err;
 };
 
-static void test_move(struct sock *sk, struct sock __rcu **slot)
+static void test_move(struct sock *sk, struct reuseport_array *array)
 {
 	struct kunit *test = kunit_get_current_test();
-	struct test_moment *moment = test->priv;
+	struct test_race *race = test->priv;
 
-	moment->calls++;
-	kunit_deactivate_static_stub(test, reuseport_array_forget);
+	race->calls++;
+	kunit_deactivate_static_stub(test, reuseport_array_clear_backref);
 	reuseport_detach_sock(sk);
-	moment->err = reuseport_alloc(sk, true) ?:
-		      test_put(moment->other, 1, &moment->server, BPF_NOEXIST);
-	reuseport_array_forget(sk, slot);
+	race->err = reuseport_alloc(sk, true) ?:
+		      test_put(race->other, 1, &race->server, BPF_NOEXIST);
+	reuseport_array_clear_backref(sk, array);
 }
 
-static void test_leave(struct sock *sk, struct sock __rcu **slot)
+static void test_leave(struct sock *sk, struct reuseport_array *array)
 {
 	struct kunit *test = kunit_get_current_test();
-	struct test_moment *moment = test->priv;
+	struct test_race *race = test->priv;
 
-	moment->calls++;
-	kunit_deactivate_static_stub(test, reuseport_array_forget);
+	race->calls++;
+	kunit_deactivate_static_stub(test, reuseport_array_clear_backref);
 	reuseport_detach_sock(sk);
-	moment->err = rcu_access_pointer(*slot) ? -EBUSY : 0;
-	reuseport_array_forget(sk, slot);
+	race->err = rcu_access_pointer(array->ptrs[3]) ? -EBUSY : 0;
+	reuseport_array_clear_backref(sk, array);
 }
 
-static struct bpf_map *test_prepare_moment(struct kunit *test, struct test_moment *moment,
-					   int type)
+static struct bpf_map *test_prepare_race(struct kunit *test, struct test_race *race,
+					 int type)
 {
 	struct bpf_map *map = test_new_map(test);
 
-	moment->server = test_server(test, type);
-	moment->other = test_new_map(test);
-	test->priv = moment;
-	KUNIT_ASSERT_EQ(test, 0, test_put(map, 3, &moment->server, BPF_NOEXIST));
+	race->server = test_server(test, type);
+	race->other = test_new_map(test);
+	test->priv = race;
+	KUNIT_ASSERT_EQ(test, 0, test_put(map, 3, &race->server, BPF_NOEXIST));
 	return map;
 }
 
@@ -198,37 +198,36 @@ KUNIT_ARRAY_PARAM_DESC(test_protocol, test_protocols, name);
 static void socket_moves_while_map_is_freed(struct kunit *test)
 {
 	const struct test_protocol *protocol = test->param_value;
-	struct test_moment moment = {};
-	struct bpf_map *map = test_prepare_moment(test, &moment, protocol->type);
+	struct test_race race = {};
+	struct bpf_map *map = test_prepare_race(test, &race, protocol->type);
 
-	kunit_activate_static_stub(test, reuseport_array_forget, test_move);
+	kunit_activate_static_stub(test, reuseport_array_clear_backref, test_move);
 	test_free_early(test, map);
-	KUNIT_ASSERT_EQ(test, 1, moment.calls);
-	KUNIT_ASSERT_EQ(test, 0, moment.err);
+	KUNIT_ASSERT_EQ(test, 1, race.calls);
+	KUNIT_ASSERT_EQ(test, 0, race.err);
 
-	KUNIT_EXPECT_PTR_EQ(test, moment.server.sk->sk_reuseport_slot,
-			    test_slot(moment.other, 1));
-	KUNIT_EXPECT_EQ(test, -EBUSY, test_put(moment.other, 2, &moment.server, BPF_ANY));
-	test_close_early(test, &moment.server);
-	KUNIT_EXPECT_NULL(test, test_get(moment.other, 1));
-	KUNIT_EXPECT_NULL(test, test_get(moment.other, 2));
+	KUNIT_EXPECT_PTR_EQ(test, test_array_of(&race.server), to_reuseport_array(race.other));
+	KUNIT_EXPECT_EQ(test, -EBUSY, test_put(race.other, 2, &race.server, BPF_ANY));
+	test_close_early(test, &race.server);
+	KUNIT_EXPECT_NULL(test, test_get(race.other, 1));
+	KUNIT_EXPECT_NULL(test, test_get(race.other, 2));
 }
 
 static void socket_leaves_while_map_is_freed(struct kunit *test)
 {
 	const struct test_protocol *protocol = test->param_value;
-	struct test_moment moment = {};
-	struct bpf_map *map = test_prepare_moment(test, &moment, protocol->type);
+	struct test_race race = {};
+	struct bpf_map *map = test_prepare_race(test, &race, protocol->type);
 
-	kunit_activate_static_stub(test, reuseport_array_forget, test_leave);
+	kunit_activate_static_stub(test, reuseport_array_clear_backref, test_leave);
 	test_free_early(test, map);
-	KUNIT_ASSERT_EQ(test, 1, moment.calls);
-	KUNIT_EXPECT_EQ(test, 0, moment.err);
-	KUNIT_EXPECT_NULL(test, moment.server.sk->sk_reuseport_slot);
-	KUNIT_EXPECT_EQ(test, -EINVAL, test_put(moment.other, 1, &moment.server, BPF_ANY));
+	KUNIT_ASSERT_EQ(test, 1, race.calls);
+	KUNIT_EXPECT_EQ(test, 0, race.err);
+	KUNIT_EXPECT_NULL(test, test_array_of(&race.server));
+	KUNIT_EXPECT_EQ(test, -EINVAL, test_put(race.other, 1, &race.server, BPF_ANY));
 }
 
-/* tcp_migrate_req: the listener is in its group's closed section, and not unhashed yet. */
+/* tcp_migrate_req: the listener is in the closed section of its group, and still hashed. */
 static void listener_about_to_be_unhashed(struct kunit *test)
 {
 	u8 *migrate = &init_net.ipv4.sysctl_tcp_migrate_req, before = *migrate;
@@ -250,14 +249,47 @@ static void listener_about_to_be_unhashed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EINVAL, test_put(map, 1, &server, BPF_EXIST));
 	KUNIT_EXPECT_NULL(test, test_get(map, 0));
 	KUNIT_EXPECT_PTR_EQ(test, neighbour.sk, test_get(map, 1));
-	KUNIT_EXPECT_NULL(test, server.sk->sk_reuseport_slot);
+	KUNIT_EXPECT_NULL(test, test_array_of(&server));
 
 	/* What listen() does, and close() relies on. */
 	KUNIT_ASSERT_EQ(test, 0, reuseport_alloc(server.sk, true));
 	KUNIT_EXPECT_EQ(test, 0, test_put(map, 0, &server, BPF_NOEXIST));
 }
 
-/* It listened once, then a program was attached, which made a group; then it connected. */
+/* A listener that left the open section of its group, and then listened without SO_REUSEPORT, is
+ * still in the closed section when it stops again.
+ */
+static void listener_that_stops_twice(struct kunit *test)
+{
+	u8 *migrate = &init_net.ipv4.sysctl_tcp_migrate_req, before = *migrate;
+	struct test_server server = test_server(test, SOCK_STREAM);
+	struct bpf_map *map = test_new_map(test);
+	struct sock_reuseport *reuse = rcu_access_pointer(server.sk->sk_reuseport_cb);
+
+	WRITE_ONCE(*migrate, 1);
+	reuseport_stop_listen_sock(server.sk);
+	reuseport_stop_listen_sock(server.sk);
+	WRITE_ONCE(*migrate, before);
+	KUNIT_EXPECT_TRUE(test, inet_sk(server.sk)->reuseport_closed);
+	KUNIT_EXPECT_EQ(test, 0, reuse->num_socks);
+	KUNIT_EXPECT_EQ(test, 1, reuse->num_closed_socks);
+
+	/* What listen() does. It leaves no entry behind that would make an update fail. */
+	KUNIT_ASSERT_EQ(test, 0, reuseport_alloc(server.sk, true));
+	KUNIT_EXPECT_EQ(test, 0, test_put(map, 0, &server, BPF_NOEXIST));
+}
+
+/* A full group removes a socket from its closed section; the socket may be listening again. */
+static void listener_that_stops_without_a_group(struct kunit *test)
+{
+	struct test_server server = test_server(test, SOCK_STREAM);
+
+	reuseport_detach_sock(server.sk);
+	reuseport_stop_listen_sock(server.sk);
+	KUNIT_EXPECT_NULL(test, rcu_access_pointer(server.sk->sk_reuseport_cb));
+}
+
+/* It listened once; then a program was attached, which created a group; then it connected. */
 static void connected_socket_in_a_group(struct kunit *test)
 {
 	struct test_server server = test_server(test, SOCK_STREAM);
@@ -277,30 +309,7 @@ static void test_free_clone(struct sock *child)
 	sk_free(child);
 }
 
-static void clone_has_no_slot(struct kunit *test)
-{
-	struct test_server server = test_server(test, SOCK_STREAM);
-	struct bpf_map *map = test_new_map(test);
-	struct sock __rcu **slot = NULL;
-	struct sock *child;
-
-	KUNIT_ASSERT_EQ(test, 0, test_put(map, 0, &server, BPF_ANY));
-	/* Connections come in with bottom halves off, which the clone's lock goes by. */
-	local_bh_disable();
-	child = sk_clone_lock(server.sk, GFP_ATOMIC);
-	if (child) {
-		slot = child->sk_reuseport_slot;
-		test_free_clone(child);
-	}
-	local_bh_enable();
-
-	KUNIT_EXPECT_NOT_NULL(test, child);
-	KUNIT_EXPECT_NULL(test, slot);
-	KUNIT_EXPECT_PTR_EQ(test, server.sk->sk_reuseport_slot, test_slot(map, 0));
-	KUNIT_EXPECT_PTR_EQ(test, server.sk, test_get(map, 0));
-}
-
-/* A clone that cannot pay for its filter is freed while it looks like its parent. */
+/* A clone that cannot charge its filter is freed while it is a copy of its parent. */
 static void test_fail_to_clone(struct kunit *test, struct sock *sk)
 {
 	int room = xchg(&init_net.core.sysctl_optmem_max, 0);
@@ -329,7 +338,7 @@ static void test_attach_filter(struct kunit *test, struct sock *sk)
 	rcu_assign_pointer(sk->sk_filter, filter);
 }
 
-static void clone_that_fails_leaves_the_slot_alone(struct kunit *test)
+static void failed_clone_keeps_the_slot(struct kunit *test)
 {
 	struct test_server server = test_server(test, SOCK_STREAM);
 	struct bpf_map *map = test_new_map(test);
@@ -341,10 +350,10 @@ static void clone_that_fails_leaves_the_slot_alone(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, bpf_map_sum_elem_count(map));
 }
 
-/* The listener leaves its group, as the last, just after it was copied. With object debugging
- * the kernel tells if the group is freed once more for the child.
+/* The listener leaves its group, as the last member, just after it was copied. With object
+ * debugging the kernel reports it if the group is freed again for the child.
  */
-static void clone_that_fails_leaves_the_group_alone(struct kunit *test)
+static void failed_clone_keeps_the_group(struct kunit *test)
 {
 	struct test_server server = test_server(test, SOCK_STREAM);
 	struct sock_reuseport *reuse;
@@ -402,14 +411,14 @@ static const struct test_filling {
 	{ "8 slots, none filled", TEST_SLOTS, 0 },
 	{ "8 slots, 1 filled", TEST_SLOTS, 1 },
 	{ "8 slots, all filled", TEST_SLOTS, TEST_SLOTS },
-	{ "one stretch, 1 filled", REUSEPORT_ARRAY_STRETCH, 1 },
-	{ "one stretch and 1 slot, 2 filled", REUSEPORT_ARRAY_STRETCH + 1, 2 },
-	{ "three stretches, 1 filled", 3 * REUSEPORT_ARRAY_STRETCH, 1 },
+	{ "one batch, 1 filled", REUSEPORT_ARRAY_RESCHED_BATCH, 1 },
+	{ "one batch and 1 slot, 2 filled", REUSEPORT_ARRAY_RESCHED_BATCH + 1, 2 },
+	{ "three batches, 1 filled", 3 * REUSEPORT_ARRAY_RESCHED_BATCH, 1 },
 };
 
 KUNIT_ARRAY_PARAM_DESC(test_filling, test_fillings, name);
 
-static void free_lets_go_of_every_socket(struct kunit *test)
+static void free_detaches_every_socket(struct kunit *test)
 {
 	const struct test_filling *filling = test->param_value;
 	struct bpf_map *map = test_map(test, sizeof(u32), filling->slots);
@@ -426,13 +435,13 @@ static void free_lets_go_of_every_socket(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, filling->filled, bpf_map_sum_elem_count(map));
 
-	/* an expedited one will do, and is what there is during boot */
+	/* an expedited grace period is enough, and all there is during boot */
 	get_state_synchronize_rcu_full(&before);
 	test_free_early(test, map);
 	KUNIT_EXPECT_TRUE_MSG(test, poll_state_synchronize_rcu_full(&before),
 			      "the memory was freed without a grace period");
 	for (i = 0; i < filling->filled; i++) {
-		KUNIT_EXPECT_NULL(test, servers[i].sk->sk_reuseport_slot);
+		KUNIT_EXPECT_NULL(test, test_array_of(&servers[i]));
 		KUNIT_EXPECT_EQ(test, 0, test_put(next, i, &servers[i], BPF_NOEXIST));
 	}
 }
@@ -449,7 +458,7 @@ static void count_of_filled_slots(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, bpf_map_sum_elem_count(map));
 	KUNIT_ASSERT_EQ(test, 0, test_put(map, 0, &two, BPF_EXIST));
 	KUNIT_EXPECT_EQ(test, 1, bpf_map_sum_elem_count(map));
-	KUNIT_EXPECT_NULL(test, one.sk->sk_reuseport_slot);
+	KUNIT_EXPECT_NULL(test, test_array_of(&one));
 	KUNIT_ASSERT_EQ(test, 0, test_put(map, 1, &one, BPF_NOEXIST));
 	KUNIT_EXPECT_EQ(test, 2, bpf_map_sum_elem_count(map));
 	KUNIT_ASSERT_EQ(test, 0, map->ops->map_delete_elem(map, &index));
@@ -458,8 +467,8 @@ static void count_of_filled_slots(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, bpf_map_sum_elem_count(map));
 }
 
-/* Sizes that fill a slab object, or pages, to the last byte: one slot too many in
- * the allocation would double it, or add a page.
+/* Sizes that fill a slab object, or pages, to the last byte: with one slot too many the
+ * allocation would double, or grow by a page.
  */
 static void mem_usage_is_what_was_allocated(struct kunit *test)
 {
@@ -653,7 +662,7 @@ static void update_errno(struct kunit *test)
 	} else {
 		KUNIT_EXPECT_PTR_NE(test, before, test_get(map, update->index));
 		if (before)
-			KUNIT_EXPECT_NULL(test, before->sk_reuseport_slot);
+			KUNIT_EXPECT_NULL(test, *reuseport_backref(before));
 	}
 }
 
@@ -667,7 +676,7 @@ static void delete_errno(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -E2BIG, map->ops->map_delete_elem(map, &beyond));
 	KUNIT_EXPECT_EQ(test, -E2BIG, map->ops->map_delete_elem(map, &largest));
 	KUNIT_EXPECT_EQ(test, 0, map->ops->map_delete_elem(map, &last));
-	KUNIT_EXPECT_NULL(test, server.sk->sk_reuseport_slot);
+	KUNIT_EXPECT_NULL(test, test_array_of(&server));
 	KUNIT_EXPECT_EQ(test, -ENOENT, map->ops->map_delete_elem(map, &last));
 }
 
@@ -685,7 +694,7 @@ static void lookup_errno(struct kunit *test)
 	u32 last = TEST_SLOTS - 1;
 	u64 cookie = 0;
 
-	/* In slot 0, where array_index_nospec() sends what is out of bounds. */
+	/* In slot 0, which is what array_index_nospec() makes of an index out of bounds. */
 	KUNIT_ASSERT_EQ(test, 0, test_put(wide, 0, &first, BPF_ANY));
 	KUNIT_ASSERT_EQ(test, 0, test_put(wide, last, &server, BPF_ANY));
 	KUNIT_EXPECT_EQ(test, -ENOSPC, test_lookup(narrow, 0, &cookie));
@@ -717,12 +726,13 @@ static struct kunit_case reuseport_array_cases[] = {
 	KUNIT_CASE_PARAM(socket_moves_while_map_is_freed, test_protocol_gen_params),
 	KUNIT_CASE_PARAM(socket_leaves_while_map_is_freed, test_protocol_gen_params),
 	KUNIT_CASE(listener_about_to_be_unhashed),
+	KUNIT_CASE(listener_that_stops_twice),
+	KUNIT_CASE(listener_that_stops_without_a_group),
 	KUNIT_CASE(connected_socket_in_a_group),
-	KUNIT_CASE(clone_has_no_slot),
-	KUNIT_CASE(clone_that_fails_leaves_the_slot_alone),
-	KUNIT_CASE(clone_that_fails_leaves_the_group_alone),
+	KUNIT_CASE(failed_clone_keeps_the_slot),
+	KUNIT_CASE(failed_clone_keeps_the_group),
 	KUNIT_CASE(detach_of_a_socket_in_no_map),
-	KUNIT_CASE_PARAM(free_lets_go_of_every_socket, test_filling_gen_params),
+	KUNIT_CASE_PARAM(free_detaches_every_socket, test_filling_gen_params),
 	KUNIT_CASE(count_of_filled_slots),
 	KUNIT_CASE(mem_usage_is_what_was_allocated),
 	KUNIT_CASE_PARAM(create_errno, test_create_gen_params),

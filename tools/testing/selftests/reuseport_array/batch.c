@@ -10,14 +10,14 @@
 #include "common.h"
 
 #define MANY		1000
-#define BITE		32	/* the kernel takes so many from memory at a time */
-#define SOME		(2 * BITE + 1)
-#define STRETCH		4096	/* it passes by so many empty slots in one go */
+#define CHUNK		32	/* the kernel takes so many from memory at a time */
+#define SOME		(2 * CHUNK + 1)
+#define RESCHED		4096	/* it passes by so many empty slots in one go */
 #define WIDE		100000
 
-/* Sizes of a batch, and places in one of SOME, around the ends of bites. */
-static const __u32 sizes[] = { 1, 2, BITE - 1, BITE, BITE + 1, 2 * BITE, SOME, MANY };
-static const __u32 places[] = { 0, 1, BITE - 1, BITE, BITE + 1, 2 * BITE - 1, SOME - 1 };
+/* Sizes of a batch, and places in one of SOME, around the ends of chunks. */
+static const __u32 sizes[] = { 1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, SOME, MANY };
+static const __u32 places[] = { 0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, SOME - 1 };
 
 /* Memory that ends at the address returned: what follows faults. */
 static void *edge_of_memory(struct __test_metadata *_metadata)
@@ -543,7 +543,7 @@ TEST_F(batch, delete_twice)
 	}
 }
 
-/* Memory that ends early: what was done in full bites stays done, and is counted. */
+/* Memory that ends early: what was done in full chunks stays done, and is counted. */
 TEST_F(batch, fault)
 {
 	char *edge = edge_of_memory(_metadata);
@@ -555,7 +555,7 @@ TEST_F(batch, fault)
 	set_in_order(b, SOME);
 	for (p = 0; p < ARRAY_SIZE(places); p++) {
 		readable = places[p];
-		done = readable / BITE * BITE;
+		done = readable / CHUNK * CHUNK;
 		for (what = 0; what < 2; what++) {
 			keys = b->keys;
 			values = b->values8;
@@ -649,7 +649,7 @@ TEST_F(batch, one_way_maps)
 	ASSERT_LE(0, b->map);
 	EXPECT_EQ(-EPERM, update(b, 1, BPF_ANY));
 	EXPECT_EQ(-EPERM, delete(b, 1));
-	EXPECT_EQ(variant->value_size == sizeof(__u64) ? -ENOENT : -ENOSPC,
+	EXPECT_EQ(variant->value_size == sizeof(__u64) ? -ENOENT : -ENOTSUPP,
 		  bpf_map_lookup_batch(b->map, NULL, &token, &key, &cookie, &count, NULL));
 	EXPECT_EQ(0, count);
 }
@@ -798,7 +798,7 @@ TEST_F(walk, gaps)
 }
 
 /* As many as a batch or a few batches hold, to the slot. */
-TEST_F(walk, around_the_bite)
+TEST_F(walk, around_the_chunk)
 {
 	struct walk *w = &self->walk;
 	__u32 i, count;
@@ -845,8 +845,8 @@ TEST_F(walk, nothing)
 TEST_F(walk, sparse)
 {
 	static const __u32 filled[][5] = {
-		{ 0, STRETCH - 1, STRETCH, 50000, WIDE - 1 },
-		{ 1, STRETCH, STRETCH + 1, 2 * STRETCH, WIDE - 2 },
+		{ 0, RESCHED - 1, RESCHED, 50000, WIDE - 1 },
+		{ 1, RESCHED, RESCHED + 1, 2 * RESCHED, WIDE - 2 },
 		{ WIDE - 5, WIDE - 4, WIDE - 3, WIDE - 2, WIDE - 1 },
 		{ 20000, 40000, 60000, 80000, WIDE - 2 },
 	};
@@ -918,7 +918,66 @@ TEST_F(walk, cookies)
 	}
 }
 
-/* There is no room for a cookie in 4 bytes, and none is written. */
+/* What iterators do: a batch that does not fit is asked for again with twice the buffer, and a map
+ * without this operation is read slot by slot. Return how many slots were found, or an error.
+ */
+static int iterate(int map, __u32 entries)
+{
+	__u32 size = 4, token, key, done = 0, count, found = 0, *keys = NULL;
+	__u64 *cookies = NULL, cookie;
+	void *from = NULL;
+	int err;
+
+	do {
+		keys = realloc(keys, size * sizeof(*keys));
+		cookies = realloc(cookies, size * sizeof(*cookies));
+		count = size;
+		err = bpf_map_lookup_batch(map, from, &token, keys, cookies, &count, NULL);
+		if (err == -ENOSPC) {
+			size *= 2;
+			if (size > 64 * entries)
+				break;
+			continue;
+		}
+		done += count;
+		from = &token;
+	} while (!err || err == -ENOSPC);
+	free(cookies);
+	free(keys);
+	if (err == -ENOENT)
+		return done;
+	if (err != -ENOTSUPP)
+		return err;
+
+	for (key = 0; key < entries; key++) {
+		err = get(map, key, &cookie);
+		found += !err;
+		if (err && err != -ENOENT)
+			return err;
+	}
+	return found;
+}
+
+/* An iterator ends: with the slots, or with the reason why a slot cannot be read. */
+TEST_F(walk, iterator)
+{
+	struct walk *w = &self->walk;
+	int narrow = create_map(sizeof(__u32), SLOTS, 0), wide = new_map(_metadata), i, server;
+
+	ASSERT_LE(0, narrow);
+	for (i = 0; i < SLOTS; i++) {
+		server = new_server(_metadata, &variant->kind);
+		ASSERT_EQ(0, put(wide, i, server, BPF_ANY));
+		w->servers[i] = new_server(_metadata, &variant->kind);
+		ASSERT_EQ(0, put4(narrow, i, w->servers[i], BPF_ANY));
+	}
+	EXPECT_EQ(SLOTS, iterate(wide, SLOTS));
+	EXPECT_EQ(-ENOSPC, iterate(narrow, SLOTS));
+}
+
+/* A cookie does not fit into 4 bytes, so there is no such batch: not ENOSPC, which would ask for a
+ * larger buffer.
+ */
 TEST_F(walk, four_bytes_are_too_few)
 {
 	struct walk *w = &self->walk;
@@ -930,9 +989,9 @@ TEST_F(walk, four_bytes_are_too_few)
 	server = new_server(_metadata, &variant->kind);
 	ASSERT_EQ(0, bpf_map_update_batch(w->map, &key, &server, &count, NULL));
 	w->token = 1234;
-	EXPECT_EQ(-ENOSPC, lookup(w, NULL, 2));
+	EXPECT_EQ(-ENOTSUPP, lookup(w, NULL, 2));
 	EXPECT_EQ(0, w->count);
-	EXPECT_EQ(-ENOSPC, lookup(w, &w->token, 2));
+	EXPECT_EQ(-ENOTSUPP, lookup(w, &w->token, 2));
 	EXPECT_EQ(0, w->count);
 	EXPECT_EQ(1234, w->token);
 	EXPECT_EQ(0, w->seen_keys[0]);
@@ -1005,12 +1064,12 @@ TEST_F(walk, fault)
 			w->count = SOME;
 			ASSERT_EQ(-EFAULT, bpf_map_lookup_batch(w->map, NULL, &w->token,
 								keys, values, &w->count, NULL));
-			ASSERT_EQ(writable / BITE * BITE, w->count);
+			ASSERT_EQ(writable / CHUNK * CHUNK, w->count);
 			memmove(w->seen_keys, keys, w->count * sizeof(__u32));
 			memmove(w->seen_cookies, values, w->count * sizeof(__u64));
 			expect_seen(_metadata, w, 0);
 			expect_rest(_metadata, w, w->count ? &w->token : NULL,
-				    w->count, BITE + 1);
+				    w->count, CHUNK + 1);
 		}
 	}
 }
@@ -1047,7 +1106,7 @@ TEST_F(walk, fault_of_the_token)
 						w->seen_cookies, &w->count, NULL));
 	EXPECT_EQ(-EFAULT, bpf_map_lookup_batch(w->map, NULL, NULL, w->seen_keys,
 						w->seen_cookies, &w->count, NULL));
-	expect_rest(_metadata, w, NULL, 0, BITE);
+	expect_rest(_metadata, w, NULL, 0, CHUNK);
 }
 
 /* A batch whose count cannot be written fails, and does nothing. */

@@ -499,7 +499,7 @@ TEST_F(bpftool, long_address)
 	if (variant->kind.family != AF_INET6)
 		SKIP(return, "IPv4 has no long ones");
 	fd = open_socket(_metadata, &variant->kind);
-	set_reuseport(_metadata, fd);
+	set_reuseport(_metadata, fd, 1);
 	ASSERT_EQ(0, setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof(one)));
 	ASSERT_EQ(1, inet_pton(AF_INET6, text, &in6.sin6_addr));
 	ASSERT_EQ(0, bind(fd, (struct sockaddr *)&in6, sizeof(in6)));

@@ -214,11 +214,9 @@ static inline void start_listening(struct __test_metadata *_metadata, const stru
 		ASSERT_EQ(0, listen(fd, 128));
 }
 
-static inline void set_reuseport(struct __test_metadata *_metadata, int fd)
+static inline void set_reuseport(struct __test_metadata *_metadata, int fd, int on)
 {
-	int one = 1;
-
-	ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)));
+	ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)));
 }
 
 static inline int open_socket(struct __test_metadata *_metadata, const struct kind *kind)
@@ -237,7 +235,7 @@ static inline int new_server_at(struct __test_metadata *_metadata, const struct 
 {
 	int fd = open_socket(_metadata, kind);
 
-	set_reuseport(_metadata, fd);
+	set_reuseport(_metadata, fd, 1);
 	bind_to(_metadata, kind, fd, port);
 	start_listening(_metadata, kind, fd);
 	return fd;

@@ -224,7 +224,7 @@ static void fail_each_listen(struct __test_metadata *_metadata, FIXTURE_DATA(fau
 	trial->undo = undo_listen;
 	for (i = 0; i < ARRAY_SIZE(kinds) && kinds[i].type == SOCK_STREAM; i++) {
 		trial->fd = open_socket(_metadata, &kinds[i]);
-		set_reuseport(_metadata, trial->fd);
+		set_reuseport(_metadata, trial->fd, 1);
 		bind_to(_metadata, &kinds[i], trial->fd, PORT);
 		fail_each(_metadata, self->nth, trial);
 		close(trial->fd);
@@ -248,7 +248,7 @@ static void open_unbound(struct trial *trial)
 	struct __test_metadata *_metadata = trial->meta;
 
 	trial->fd = open_socket(_metadata, trial->kind);
-	set_reuseport(_metadata, trial->fd);
+	set_reuseport(_metadata, trial->fd, 1);
 }
 
 static void undo_bind(struct trial *trial)
@@ -273,7 +273,7 @@ static void gather(struct trial *trial)
 		ASSERT_EQ(0, put(trial->map, i, trial->crowd[i], BPF_NOEXIST));
 	}
 	trial->fd = open_socket(_metadata, trial->kind);
-	set_reuseport(_metadata, trial->fd);
+	set_reuseport(_metadata, trial->fd, 1);
 	if (trial->kind->type == SOCK_STREAM)
 		bind_to(_metadata, trial->kind, trial->fd, PORT);
 }

@@ -377,6 +377,28 @@ TEST_F(listener, listen_twice)
 	expect_stayed(_metadata, &self->slots, self->slots.leaver);
 }
 
+/* A connection that becomes a listener itself can be added, and leaves without its parent. */
+TEST_F(listener, connection_that_listens)
+{
+	int client, child, map = new_map(_metadata);
+
+	close(self->slots.neighbour);
+	client = send_from(client_family(&variant->kind), SOCK_STREAM, PORT, 1);
+	ASSERT_LE(0, client);
+	child = accept(self->slots.leaver, NULL, NULL);
+	ASSERT_LE(0, child);
+	ASSERT_EQ(0, disconnect(child));
+	set_reuseport(_metadata, child, 1);
+	bind_to(_metadata, &variant->kind, child, OTHER_PORT);
+	start_listening(_metadata, &variant->kind, child);
+	EXPECT_EQ(0, put(map, 3, child, BPF_NOEXIST));
+	EXPECT_TRUE(holds(map, 3, child));
+	close(child);
+	close(client);
+	EXPECT_TRUE(is_empty(map, 3));
+	EXPECT_TRUE(holds(self->slots.map, 0, self->slots.leaver));
+}
+
 /* A connection accepted from a listener in the map is not in the map. */
 TEST_F(listener, accept)
 {
@@ -518,7 +540,7 @@ TEST_F(datagram, destroyed)
 	ASSERT_EQ(0, destroy(_metadata, &variant->kind, self->slots.leaver));
 	EXPECT_EQ(!variant->kind.dual, holds(self->slots.map, 0, self->slots.leaver));
 
-	set_reuseport(_metadata, fd);
+	set_reuseport(_metadata, fd, 1);
 	bind_to(_metadata, &variant->kind, fd, 0);
 	ASSERT_EQ(0, put(self->slots.map, 2, fd, BPF_ANY));
 	ASSERT_EQ(0, destroy(_metadata, &variant->kind, fd));
@@ -539,7 +561,7 @@ TEST_F(datagram, bind_to_the_same_device)
 	int fd = open_socket(_metadata, &variant->kind), lo = if_nametoindex("lo");
 
 	ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &lo, sizeof(lo)));
-	set_reuseport(_metadata, fd);
+	set_reuseport(_metadata, fd, 1);
 	bind_to(_metadata, &variant->kind, fd, PORT);
 	ASSERT_EQ(0, del(self->slots.map, 0));
 	ASSERT_EQ(0, put(self->slots.map, 0, fd, BPF_ANY));
@@ -552,7 +574,7 @@ TEST_F(datagram, disconnect_from_a_port_of_no_choice)
 {
 	int fd = open_socket(_metadata, &variant->kind);
 
-	set_reuseport(_metadata, fd);
+	set_reuseport(_metadata, fd, 1);
 	bind_to(_metadata, &variant->kind, fd, 0);
 	ASSERT_EQ(0, del(self->slots.map, 0));
 	ASSERT_EQ(0, put(self->slots.map, 0, fd, BPF_ANY));
@@ -566,7 +588,7 @@ TEST_F(datagram, close_after_disconnect)
 {
 	int fd = open_socket(_metadata, &variant->kind);
 
-	set_reuseport(_metadata, fd);
+	set_reuseport(_metadata, fd, 1);
 	bind_to(_metadata, &variant->kind, fd, 0);
 	ASSERT_EQ(0, put(self->slots.map, 2, fd, BPF_ANY));
 	ASSERT_EQ(0, disconnect(fd));

@@ -244,6 +244,45 @@ TEST_F(stopped, listen_again_alone)
 	EXPECT_TRUE(is_empty(self->map, 0));
 }
 
+/* A listener that listens without SO_REUSEPORT for a while, and stops again, can be added when it
+ * is back.
+ */
+TEST_F(stopped, listen_without_reuseport)
+{
+	close(self->listeners[1]);
+	set_reuseport(_metadata, self->listeners[0], 0);
+	ASSERT_EQ(0, listen(self->listeners[0], 1));
+	EXPECT_EQ(-EINVAL, put(self->map, 0, self->listeners[0], BPF_ANY));
+	stop(_metadata, self->listeners[0], variant->how);
+	set_reuseport(_metadata, self->listeners[0], 1);
+	ASSERT_EQ(0, listen(self->listeners[0], 1));
+	EXPECT_EQ(0, put(self->map, 0, self->listeners[0], BPF_NOEXIST));
+	EXPECT_TRUE(holds(self->map, 0, self->listeners[0]));
+	close(self->listeners[0]);
+	EXPECT_TRUE(is_empty(self->map, 0));
+}
+
+/* A connection to such a listener is not stopped itself: when it listens it can be added. */
+TEST_F(stopped, connection_without_reuseport)
+{
+	int client, child;
+
+	close(self->listeners[1]);
+	set_reuseport(_metadata, self->listeners[0], 0);
+	ASSERT_EQ(0, listen(self->listeners[0], 1));
+	client = send_from(client_family(&variant->kind), SOCK_STREAM, PORT, 1);
+	ASSERT_LE(0, client);
+	child = accept(self->listeners[0], NULL, NULL);
+	ASSERT_LE(0, child);
+	ASSERT_EQ(0, disconnect(child));
+	set_reuseport(_metadata, child, 1);
+	bind_to(_metadata, &variant->kind, child, OTHER_PORT + 1);
+	start_listening(_metadata, &variant->kind, child);
+	EXPECT_EQ(0, put(self->map, 0, child, BPF_NOEXIST));
+	EXPECT_TRUE(holds(self->map, 0, child));
+	close(client);
+}
+
 /* When it is closed later, the socket that is in its slot by then stays. */
 TEST_F(stopped, close)
 {

@@ -272,7 +272,7 @@ TEST_F(mptcp, update)
 	/* a socket without a subflow, one that has it, one that is bound, a listener */
 	EXPECT_EQ(-ENOENT, put(self->map, 0, fd, BPF_EXIST));
 	EXPECT_EQ(-EINVAL, put(self->map, 0, fd, BPF_ANY));
-	set_reuseport(_metadata, fd);
+	set_reuseport(_metadata, fd, 1);
 	EXPECT_EQ(-EINVAL, put(self->map, 0, fd, BPF_ANY));
 	bind_to(_metadata, &self->kind, fd, PORT);
 	EXPECT_EQ(-EINVAL, put(self->map, 0, fd, BPF_ANY));
@@ -302,7 +302,7 @@ TEST_F(mptcp, no_reuseport)
 	bind_to(_metadata, &self->kind, fd, OTHER_PORT);
 	start_listening(_metadata, &self->kind, fd);
 	EXPECT_EQ(-EINVAL, put(self->map, 0, fd, BPF_ANY));
-	set_reuseport(_metadata, fd);
+	set_reuseport(_metadata, fd, 1);
 	EXPECT_EQ(-EINVAL, put(self->map, 0, fd, BPF_ANY));
 }
 

@@ -182,7 +182,7 @@ TEST_F(update, late_reuseport)
 
 	bind_to(_metadata, &variant->kind, fd, OTHER_PORT);
 	start_listening(_metadata, &variant->kind, fd);
-	set_reuseport(_metadata, fd);
+	set_reuseport(_metadata, fd, 1);
 	EXPECT_EQ(-EINVAL, store(variant, self->map, 0, fd, BPF_ANY));
 }
 
@@ -192,7 +192,7 @@ TEST_F(update, not_in_use_yet)
 	int fd = open_socket(_metadata, &variant->kind);
 
 	EXPECT_EQ(-EINVAL, store(variant, self->map, 0, fd, BPF_ANY));
-	set_reuseport(_metadata, fd);
+	set_reuseport(_metadata, fd, 1);
 	EXPECT_EQ(-EINVAL, store(variant, self->map, 0, fd, BPF_ANY));
 	bind_to(_metadata, &variant->kind, fd, PORT);
 	if (variant->kind.type == SOCK_STREAM)
@@ -215,7 +215,7 @@ TEST_F(update, group_without_port)
 {
 	int fd = open_socket(_metadata, &variant->kind);
 
-	set_reuseport(_metadata, fd);
+	set_reuseport(_metadata, fd, 1);
 	attach_filter(_metadata, fd);
 	EXPECT_EQ(-EINVAL, store(variant, self->map, 0, fd, BPF_ANY));
 }
@@ -464,7 +464,7 @@ TEST_F(connected, tcp)
 	int client = open_socket(_metadata, &self->stream);
 	int child;
 
-	set_reuseport(_metadata, client);
+	set_reuseport(_metadata, client, 1);
 	bind_to(_metadata, &self->stream, client, PORT);
 	ASSERT_EQ(0, connect_to(client, variant->family, OTHER_PORT));
 	child = accept(self->listener, NULL, NULL);
@@ -490,7 +490,7 @@ TEST_F(connected, udp_unbound)
 {
 	int client = open_socket(_metadata, &self->datagram);
 
-	set_reuseport(_metadata, client);
+	set_reuseport(_metadata, client, 1);
 	ASSERT_EQ(0, connect_to(client, variant->family, OTHER_PORT));
 	EXPECT_EQ(-EINVAL, put(self->map, 0, client, BPF_ANY));
 }
