@@ -25,11 +25,11 @@ TESTING = ROOT / "docs/TESTING.md"
 # call -> helpers of the tests that make it and return what it returns
 CALLS = {
     "bpf_sk_select_reuseport": "",
-    "bpf_prog_load": "",
+    "bpf_prog_load": "workqueue__load",
     "bpf_map_create": "create create_map create_type",
     "bpf_map_update_elem": "put put4 store store_fd store_wide open_worker take_over",
     "bpf_map_delete_elem": "del",
-    "bpf_map_lookup_elem": "get bpf_map_lookup_elem_flags",
+    "bpf_map_lookup_elem": "get iterate bpf_map_lookup_elem_flags",
     "bpf_map_get_next_key": "",
     "bpf_map_update_batch": "update update_from fill",
     "bpf_map_delete_batch": "delete delete_from",
@@ -44,6 +44,7 @@ OTHERS = "bpf_map_freeze send_number try_attach".split()
 TABLES = [
     (r"\bexpect_error\([^;]*, (-E\w+)\);", "bpf_sk_select_reuseport"),
     (r"\bADD_HELPER\(\w+, \w+, (-E\w+),", "bpf_prog_load"),
+    (r"\bADD_LOOKUP\(\w+, [^,]+, (-E\w+)\)", "bpf_prog_load"),
     (r"\{ BPF_MAP_TYPE_\w+, \d, \w+, (-E\w+) \}", "bpf_prog_load"),
     (r"\{ (-E\w+), BPF_\w+", "bpf_map_update_batch"),
     (r"\bEXPECT_(?:RUN|MIGRATION)_FAILS\((-E\w+)\)", "bpf_prog_test_run_opts"),
@@ -51,7 +52,7 @@ TABLES = [
 # Where else an error of bpf_map_update_elem() has to be: (file, start and end of the place,
 # errors that do not occur there or that strerror() explains well enough)
 ELSEWHERE = [
-    ("kernel/bpf/reuseport_array.c", r"^static int reuseport_array_flags_check\(",
+    ("kernel/bpf/reuseport_array.c", r"^static int reuseport_array_check\(",
      r"^int bpf_fd_reuseport_array_update_elem\(.*?^}", "EPERM"),
     ("kernel/bpf/tests/reuseport_array_test.c", r"^} test_updates\[\] = \{", r"^};", "EPERM"),
     ("tools/bpf/bpftool/map_reuseport.c", r"^const char \*reuseport_array_strerror\(", r"^}",

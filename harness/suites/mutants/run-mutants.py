@@ -21,11 +21,14 @@ ROOT = Path(__file__).resolve().parents[3]
 OURS, MUTANT, LOG = ROOT / "build/ours", ROOT / "build/mutant", ROOT / "build/log"
 # The kernel of each suite, if it is not UML.
 KERNEL = "um"
-KERNELS = {"lockdep": "debug", "kcsan": "kcsan", "upstream": "upstream", "contend": "debug"}
+KERNELS = {"lockdep": "debug", "kcsan": "kcsan", "upstream": "upstream", "contend": "debug",
+           "workqueue": "upstream"}
 # The functions that clamp an index, and their objects.
 CLAMPED = [("net/core/filter.o", "sk_select_reuseport"),
            ("kernel/bpf/reuseport_array.o", "bpf_fd_reuseport_array_lookup_elem"),
-           ("kernel/bpf/reuseport_array.o", "reuseport_array_lookup_b")]
+           ("kernel/bpf/reuseport_array.o", "reuseport_array_lookup_elem"),
+           ("kernel/bpf/reuseport_array.o", "reuseport_array_lookup_batch"),
+           ("kernel/bpf/reuseport_array.o", "reuseport_array_(?:prepare|modify)")]
 
 
 def say(text):
@@ -145,7 +148,8 @@ def kunit():
 def lockdep():
     """One program frees empty maps, the other maps with sockets in them."""
     return splat(*boot("debug", 900, "sh", "ours/debug", "sh", "-c",
-                       "/tests/update && /tests/lifetime && /tests/batch -t go_on"))
+                       "/tests/update && /tests/lifetime && /tests/batch -t go_on && "
+                       "/tests/assign -t egress"))
 
 
 def kcsan():
@@ -176,6 +180,11 @@ def upstream():
     if not done.returncode:
         return ""
     return f"{len(tests)} tests, {tests[0]} first" if tests else done.stderr.strip()[-70:]
+
+
+def workqueue():
+    """The program verifier, on a kernel that can check callbacks that sleep."""
+    return red(*boot("upstream", 300, "verifier", "ours/upstream", "/tests/verifier"))
 
 
 def selftest(program):
@@ -210,7 +219,7 @@ def obj():
 
 def judge(suite):
     own = {"kunit": kunit, "contend": contend, "stress": stress, "lockdep": lockdep, "kcsan": kcsan,
-           "upstream": upstream, "difftest": difftest, "object": obj}
+           "upstream": upstream, "workqueue": workqueue, "difftest": difftest, "object": obj}
     return own[suite]() if suite in own else selftest(suite)
 
 

@@ -4,6 +4,7 @@
 
 #include "examples/batch.c"
 #include "examples/connection_id.c"
+#include "examples/prefix.c"
 #include "examples/restart.c"
 #include "examples/spread.c"
 #include "example_restart.skel.h"
@@ -105,7 +106,7 @@ TEST_F(example_udp, program_before_bind)
 	struct sockaddr_storage ss;
 	socklen_t len = fill_address(&ss, variant->kind.family, variant->kind.dual, PORT);
 
-	set_reuseport(_metadata, fd);
+	set_reuseport(_metadata, fd, 1);
 	attach(_metadata, fd, self->skel->progs.select_by_connection_id);
 	EXPECT_EQ(-1, bind(fd, (struct sockaddr *)&ss, len));
 	EXPECT_EQ(EADDRINUSE, errno);
@@ -262,6 +263,87 @@ TEST_F(example_restart, other_value_size)
 
 	EXPECT_EQ(-EINVAL, put4(self->current, 0, narrow, BPF_ANY));
 	EXPECT_EQ(0, put4(self->current, 0, longer, BPF_ANY));
+}
+
+FIXTURE(example_prefix)
+{
+	struct example_prefix *skel;
+	int workers[WORKERS];
+};
+
+FIXTURE_VARIANT(example_prefix)
+{
+	struct kind kind;
+};
+
+ADD_KINDS(example_prefix);
+
+FIXTURE_SETUP(example_prefix)
+{
+	int netns, i;
+
+	enter_netns(_metadata);
+	netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, netns);
+	self->skel = example_prefix__open_and_load();
+	ASSERT_NE(NULL, self->skel);
+	ASSERT_NE(NULL, bpf_program__attach_netns(self->skel->progs.find_group, netns));
+	for (i = 0; i < WORKERS; i++) {
+		self->workers[i] = new_server_at(_metadata, &variant->kind, OTHER_PORT);
+		ASSERT_EQ(0, put(bpf_map__fd(self->skel->maps.workers), i, self->workers[i],
+				 BPF_NOEXIST));
+	}
+	attach(_metadata, self->workers[0], self->skel->progs.select_worker);
+}
+
+FIXTURE_TEARDOWN(example_prefix)
+{
+	example_prefix__destroy(self->skel);
+}
+
+static int serve_loopback(struct example_prefix *skel, const struct kind *kind, __u32 bits,
+			  __u16 port)
+{
+	bool v4 = client_family(kind) == AF_INET;
+
+	return serve_prefix(skel, kind->type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP,
+			    v4 ? "127.0.0.1" : "::1", bits, port);
+}
+
+/* What is sent to a port of the prefix arrives at the workers, each of which gets some. */
+TEST_F(example_prefix, any_port)
+{
+	bool v4 = client_family(&variant->kind) == AF_INET;
+	int hits[WORKERS] = {}, client, i;
+	__u32 got;
+
+	expect_refused(_metadata, &variant->kind, 1);
+	ASSERT_EQ(0, serve_loopback(self->skel, &variant->kind, v4 ? 8 : 128, 0));
+	for (i = 0; i < 200; i++) {
+		client = send_from(client_family(&variant->kind), variant->kind.type,
+				   1000 + i, i);
+		ASSERT_LE(0, client);
+		hits[receive(_metadata, &variant->kind, self->workers, WORKERS, &got)]++;
+		ASSERT_EQ(i, got);
+		close(client);
+	}
+	for (i = 0; i < WORKERS; i++)
+		EXPECT_LT(0, hits[i]);
+}
+
+/* One port of the prefix alone, with the last worker that is left. */
+TEST_F(example_prefix, one_port)
+{
+	int i;
+
+	ASSERT_EQ(0, serve_loopback(self->skel, &variant->kind, 30, PORT + 10));
+	expect_refused(_metadata, &variant->kind, 1);
+	ASSERT_EQ(0, serve_loopback(self->skel, &variant->kind, 30, PORT));
+	for (i = 0; i < WORKERS - 1; i++)
+		close(self->workers[i]);
+	expect_at(_metadata, &variant->kind, self->workers + i, 1, 0, 2);
+	close(self->workers[i]);
+	expect_refused(_metadata, &variant->kind, 3);
 }
 
 #define SOCKETS	(2 * AT_ONCE + 1)

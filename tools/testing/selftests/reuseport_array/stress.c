@@ -44,8 +44,6 @@
 #include "stress.skel.h"
 
 #define SERVERS		96
-#define GROUPS		8
-#define PORT		4433	/* of the first group; the others follow */
 #define STRAY		GROUPS	/* its own group, at a port that the kernel chose */
 #define CLIENTS		8	/* connections that a thread keeps open */
 #define MAX_THREADS	64
@@ -446,6 +444,12 @@ static void do_leave(void)
 	release(server);
 }
 
+/* Half of the packets go to the port of a group, the others are assigned to a socket of it. */
+static __u16 pick_port(void)
+{
+	return pick(2) ? PORT : FRONT;
+}
+
 /* One of this worker's connections, each of which replaces an older one. */
 static void do_connect(void)
 {
@@ -453,7 +457,7 @@ static void do_connect(void)
 	int group = pick(GROUPS / 2) * 2 + 1;
 	struct linger reset = { .l_onoff = 1 };
 	struct sockaddr_in6 address;
-	socklen_t len = fill_address(&address, group, PORT + group);
+	socklen_t len = fill_address(&address, group, pick_port() + group);
 
 	if (*client >= 0)
 		close(*client);
@@ -469,7 +473,7 @@ static void do_send(void)
 {
 	int group = pick(GROUPS / 2) * 2;
 	struct sockaddr_in6 address;
-	socklen_t len = fill_address(&address, group, PORT + group);
+	socklen_t len = fill_address(&address, group, pick_port() + group);
 	int client = open_socket(group, SOCK_NONBLOCK);
 
 	count(SEND, sendto(client, &group, sizeof(group), 0, (struct sockaddr *)&address,
@@ -928,11 +932,16 @@ static void setup(void)
 
 static void setup_maps(void)
 {
+	int netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	__u32 i;
 
 	skel = stress__open_and_load();
 	if (!skel)
-		ksft_exit_fail_msg("the program does not load: %s\n", strerror(errno));
+		ksft_exit_fail_msg("the programs do not load: %s\n", strerror(errno));
+	skel->links.assign = bpf_program__attach_netns(skel->progs.assign, netns);
+	if (!skel->links.assign)
+		ksft_exit_fail_msg("assigning sockets to packets: %s\n", strerror(errno));
+	close(netns);
 	places[PLACES] = bpf_map__fd(skel->maps.stress_direct);
 	spare = new_map();
 	for (i = 0; i < PLACES; i++) {
@@ -966,7 +975,7 @@ static void run(void)
 /* Check that every kind of operation, and steering, succeeded at least once. */
 static bool print_counts(void)
 {
-	bool all = skel->bss->selected && skel->bss->refused;
+	bool all = skel->bss->selected && skel->bss->refused && skel->bss->assigned;
 	__u64 tried, done, sum = 0;
 	unsigned int i, k;
 
@@ -981,9 +990,9 @@ static bool print_counts(void)
 		all &= !!done;
 		ksft_print_msg("%-10s %9llu, %9llu with effect\n", kind_names[k], tried, done);
 	}
-	ksft_print_msg("%-10s %9llu; the program selected %llu, migrated %llu, found none %llu\n",
-		       "operations", sum, skel->bss->selected, skel->bss->migrated,
-		       skel->bss->refused);
+	ksft_print_msg("%-10s %9llu; selected %llu, assigned %llu, migrated %llu, none %llu\n",
+		       "operations", sum, skel->bss->selected, skel->bss->assigned,
+		       skel->bss->migrated, skel->bss->refused);
 	return all;
 }
 

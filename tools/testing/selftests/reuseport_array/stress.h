@@ -8,5 +8,8 @@
 #define STRIDE	601
 #define ENTRIES	(SLOTS * STRIDE)
 #define FLAVOURS 4	/* TCP is 1, IPv6 is 2 */
+#define GROUPS	8
+#define PORT	4433	/* of the first group; the others follow */
+#define FRONT	5433	/* the same, for packets that a program of type SK_LOOKUP assigns */
 
 #endif /* __REUSEPORT_ARRAY_STRESS_H */

@@ -2,6 +2,8 @@
 /* Which helpers programs may call with the map. */
 #include "common.h"
 #include "helpers.skel.h"
+#include "lookups.skel.h"
+#include "workqueue.skel.h"
 
 FIXTURE(verifier)
 {
@@ -27,7 +29,6 @@ FIXTURE_VARIANT(verifier)
 	FIXTURE_VARIANT_ADD(verifier, name) {						\
 		"call_" #name, complaint, err, type, key_size, value_size }
 
-ADD_HELPER(lookup, WRONG_TYPE, -EINVAL, BPF_MAP_TYPE_ARRAY, 4, 8);
 ADD_HELPER(update, WRONG_TYPE, -EINVAL, BPF_MAP_TYPE_ARRAY, 4, 8);
 ADD_HELPER(delete, WRONG_TYPE, -EINVAL, BPF_MAP_TYPE_ARRAY, 4, 8);
 ADD_HELPER(lookup_percpu, WRONG_TYPE, -EINVAL, BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8);
@@ -150,6 +151,102 @@ TEST_F(selection, load)
 	ASSERT_EQ(0, bpf_map__set_value_size(map, variant->value_size));
 	ASSERT_EQ(0, bpf_map__set_map_flags(map, variant->flags));
 	EXPECT_EQ(variant->err, helpers__load(self->skel));
+}
+
+/* Lookups: which types of programs may, and what they may do with the socket. */
+FIXTURE(lookups)
+{
+	struct lookups *skel;
+	char log[16384];
+};
+
+FIXTURE_VARIANT(lookups)
+{
+	const char *prog;
+	const char *complaint;	/* NULL: the program is accepted */
+	int err;
+};
+
+#define ADD_LOOKUP(name, complaint, err)						\
+	FIXTURE_VARIANT_ADD(lookups, name) { #name, complaint, err }
+
+ADD_LOOKUP(from_sk_lookup, NULL, 0);
+ADD_LOOKUP(from_tc, NULL, 0);
+ADD_LOOKUP(from_sk_reuseport, NULL, 0);
+ADD_LOOKUP(from_migrate, NULL, 0);
+ADD_LOOKUP(from_action, WRONG_TYPE, -EINVAL);
+ADD_LOOKUP(from_xdp, WRONG_TYPE, -EINVAL);
+ADD_LOOKUP(from_cgroup, WRONG_TYPE, -EINVAL);
+ADD_LOOKUP(from_sock_ops, WRONG_TYPE, -EINVAL);
+ADD_LOOKUP(from_syscall, "leepable programs can only use", -EINVAL);
+ADD_LOOKUP(not_released, "Unreleased reference", -EINVAL);
+ADD_LOOKUP(released_twice, "", -EACCES);
+ADD_LOOKUP(used_after_release, "", -EACCES);
+ADD_LOOKUP(not_compared_with_null, "_or_null expected", -EACCES);
+ADD_LOOKUP(written_to, "cannot write into sock", -EACCES);
+ADD_LOOKUP(read_as_a_value, "invalid sock access", -EACCES);
+
+FIXTURE_SETUP(lookups)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .kernel_log_buf = self->log,
+		    .kernel_log_size = sizeof(self->log), .kernel_log_level = 1);
+	struct bpf_program *prog;
+
+	libbpf_set_print(NULL);
+	self->skel = lookups__open_opts(&opts);
+	ASSERT_NE(NULL, self->skel);
+	prog = bpf_object__find_program_by_name(self->skel->obj, variant->prog);
+	ASSERT_NE(NULL, prog);
+	ASSERT_EQ(0, bpf_program__set_autoload(prog, true));
+}
+
+FIXTURE_TEARDOWN(lookups)
+{
+	lookups__destroy(self->skel);
+}
+
+/* A program that looks up, and perhaps does not release, is loaded or not as the variant says. */
+TEST_F(lookups, load)
+{
+	EXPECT_EQ(variant->err, lookups__load(self->skel)) {
+		TH_LOG("%s", self->log);
+	}
+	if (variant->complaint)
+		EXPECT_NE(NULL, strstr(self->log, variant->complaint)) {
+			TH_LOG("%s", self->log);
+		}
+}
+
+/* Values of either size are looked up alike. */
+TEST_F(lookups, value_of_4_bytes)
+{
+	ASSERT_EQ(0, bpf_map__set_value_size(self->skel->maps.map, sizeof(__u32)));
+	EXPECT_EQ(variant->err, lookups__load(self->skel));
+}
+
+/* What keeps the socket is RCU, so a callback that may sleep cannot look it up. */
+TEST(callback_that_sleeps)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .kernel_log_level = 1);
+	static char log[16384];
+	struct workqueue *skel;
+
+	opts.kernel_log_buf = log;
+	opts.kernel_log_size = sizeof(log);
+
+	/* fail without the map, before anything is skipped */
+	close(new_map(_metadata));
+	if (access("/sys/kernel/btf/vmlinux", R_OK))
+		SKIP(return, "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF): no such callbacks");
+
+	libbpf_set_print(NULL);
+	skel = workqueue__open_opts(&opts);
+	ASSERT_NE(NULL, skel);
+	EXPECT_EQ(-EINVAL, workqueue__load(skel));
+	EXPECT_NE(NULL, strstr(log, WRONG_TYPE)) {
+		TH_LOG("%s", log);
+	}
+	workqueue__destroy(skel);
 }
 
 TEST_HARNESS_MAIN

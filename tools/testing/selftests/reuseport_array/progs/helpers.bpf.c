@@ -19,12 +19,6 @@ static long visit(void *visited, void *at, void *element, void *context)
 }
 
 SEC("?sk_reuseport")
-int call_lookup(struct sk_reuseport_md *md)
-{
-	return bpf_map_lookup_elem(&map, &key) ? SK_PASS : SK_DROP;
-}
-
-SEC("?sk_reuseport")
 int call_update(struct sk_reuseport_md *md)
 {
 	return bpf_map_update_elem(&map, &key, &value, BPF_ANY) ? SK_DROP : SK_PASS;

@@ -25,6 +25,7 @@ struct {
 } stress_outer SEC(".maps");
 
 __u64 selected;
+__u64 assigned;
 __u64 migrated;
 __u64 refused;
 
@@ -62,6 +63,43 @@ int steer(struct sk_reuseport_md *md)
 	__sync_fetch_and_add(&refused, 1);
 	/* drop a few; others are distributed by hash */
 	return md->hash >> 30 ? SK_PASS : SK_DROP;
+}
+
+/* A packet to FRONT plus the number of a group: any socket of the group that is in the map. The
+ * socket may be closed, or leave, while the program has it.
+ */
+SEC("sk_lookup")
+int assign(struct bpf_sk_lookup *ctx)
+{
+	__u32 group = ctx->local_port - FRONT, i, index;
+	__u32 place = bpf_get_prandom_u32() % (PLACES + 1);
+	struct bpf_sock *sk;
+	void *map = NULL;
+	long err;
+
+	if (group >= GROUPS)
+		return SK_PASS;
+	if (place < PLACES) {
+		map = bpf_map_lookup_elem(&stress_outer, &place);
+		if (!map)
+			return SK_PASS;
+	}
+
+	for (i = 0; i < SLOTS / FLAVOURS; i++) {
+		index = (i * FLAVOURS + group % FLAVOURS) * STRIDE;
+		sk = map ? bpf_map_lookup_elem(map, &index) :
+			   bpf_map_lookup_elem(&stress_direct, &index);
+		if (!sk)
+			continue;
+		err = sk->src_port == PORT + group ? bpf_sk_assign(ctx, sk, 0) : -1;
+		bpf_sk_release(sk);
+		if (!err) {
+			__sync_fetch_and_add(&assigned, 1);
+			return SK_PASS;
+		}
+	}
+
+	return SK_PASS;
 }
 
 char LICENSE[] SEC("license") = "GPL";
