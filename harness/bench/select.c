@@ -230,7 +230,8 @@ void bench_service(int type, u32 size)
 
 	for (int i = 0; i < (stream ? 1 : 3); i++) {
 		snprintf(command, sizeof(command),
-			 "reuseportctl attach bench %s 127.0.0.1:%d --pid %d --hold %s %s >/dev/null",
+			 "reuseportctl attach bench %s 127.0.0.1:%d --pid %d --hold %s %s "
+			 ">/dev/null",
 			 stream ? "tcp" : "udp", PORT, getpid(), stream ? "" : "--udp",
 			 stream ? "" : modes[i]);
 		if (system(command))
