@@ -177,16 +177,16 @@ static void print_notes(const struct view *view)
 	if (view->service.now.open)
 		printf("  Open: the kernel distributes by hash over all sockets, until the next "
 		       "change.\n");
-	if (view->nr_outside && view->nr_outside == view->nr_sockets)
-		printf("  All sockets at the address are in no generation (%s, PID %d): the kernel "
-		       "distributes by hash. reuseportctl switch %s --pid %d makes them one.\n",
-		       *outside->comm ? outside->comm : "?", outside->pid, view->name,
-		       outside->pid);
-	else if (view->nr_outside && view->service.now.open)
+	if (view->nr_outside && view->service.now.open)
 		printf("  %d socket%s in no generation (%s, PID %d): %s traffic by hash.\n",
 		       view->nr_outside, view->nr_outside == 1 ? " is" : "s are",
 		       *outside->comm ? outside->comm : "?", outside->pid,
 		       view->nr_outside == 1 ? "it gets" : "they get");
+	else if (view->nr_outside && view->nr_outside == view->nr_sockets)
+		printf("  All sockets at the address are in no generation (%s, PID %d): the kernel "
+		       "distributes by hash. reuseportctl switch %s --pid %d makes them one.\n",
+		       *outside->comm ? outside->comm : "?", outside->pid, view->name,
+		       outside->pid);
 	else if (view->nr_outside)
 		printf("  %d socket%s in no generation (%s, PID %d): %s nothing until a switch, or "
 		       "until reuseportctl refresh if the server is the same.\n",

@@ -105,11 +105,35 @@ __u32 drain_choose(const struct service *service)
 	return 0;
 }
 
+/* How many UDP sockets the server of the generation has connected to peers at the address: a
+ * server of DTLS or of tunnels has one for each. No program selects them.
+ */
+static int count_connected(const struct service *service, __u32 number)
+{
+	struct socket_info *sockets;
+	struct held_socket *held;
+	struct generation info;
+	int count;
+
+	if (service->config.protocol != IPPROTO_UDP || generation_read(service, number, &info) ||
+	    !proc_is_alive(info.pid, info.started))
+		return 0;
+	count = sock_diag_list_connected(&service->endpoint, &sockets);
+	if (count > 0) {
+		count = sockets_find_owners(sockets, count, info.pid, &held);
+		if (count >= 0)
+			free(held);
+	}
+	free(sockets);
+	return count;
+}
+
 int drain_wait(struct service *service, const struct drain *drain)
 {
 	const char *unit = service->config.protocol == IPPROTO_TCP ? "connections" : "bytes";
 	__u64 begin = now_ms(), seen = 0, idle = drain_idle(service, drain->idle);
 	__u32 looks = idle / STEP_MS, quiet = 0;
+	int connected = 0;
 	struct backlog backlog;
 
 	if (looks > MAX_LOOKS)
@@ -130,8 +154,18 @@ int drain_wait(struct service *service, const struct drain *drain)
 		quiet = backlog.queued || backlog.seen != seen ? 0 : quiet + 1;
 		seen = backlog.seen;
 		/* at least twice: a handshake may have ended in between */
-		if (quiet > looks && quiet > 1 && backlog.silent >= idle)
-			return 0;
+		if (quiet > looks && quiet > 1 && backlog.silent >= idle) {
+			connected = count_connected(service, drain->number);
+			if (connected <= 0)
+				return connected;
+		}
+		if (now_ms() >= drain->end && connected)
+			return fail("generation %u of service %s is still in use after %.1f s: "
+				    "%s(%d) has %d socket%s connected to a peer (ss -unp lists "
+				    "them); to continue waiting: %s",
+				    drain->number, service->name, (now_ms() - begin) / 1e3,
+				    backlog.comm, backlog.pid, connected,
+				    connected == 1 ? "" : "s", drain->resume_cmd);
 		if (now_ms() >= drain->end)
 			return fail("generation %u of service %s is still in use after %.1f s: "
 				    "%llu %s queued, last packet %.1f s ago. %s(%u) continues to "
@@ -140,10 +174,14 @@ int drain_wait(struct service *service, const struct drain *drain)
 				    drain->number, service->name, (now_ms() - begin) / 1e3,
 				    backlog.queued, unit, backlog.silent / 1e3, backlog.comm,
 				    backlog.pid, service->now.current, drain->resume_cmd);
-		progress("generation %u: %d sockets, %llu %s queued, last packet %.1f s ago (idle: "
-			 "%.1f s)",
-			 drain->number, backlog.nr_sockets, backlog.queued, unit,
-			 backlog.silent / 1e3, idle / 1e3);
+		if (connected)
+			progress("generation %u: %d sockets, and %d connected to a peer",
+				 drain->number, backlog.nr_sockets, connected);
+		else
+			progress("generation %u: %d sockets, %llu %s queued, last packet %.1f s "
+				 "ago (idle: %.1f s)",
+				 drain->number, backlog.nr_sockets, backlog.queued, unit,
+				 backlog.silent / 1e3, idle / 1e3);
 		sleep_ms(STEP_MS);
 	}
 }

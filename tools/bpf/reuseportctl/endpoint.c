@@ -71,3 +71,10 @@ bool endpoint_is_equal(const struct endpoint *a, const struct endpoint *b)
 	return a->protocol == b->protocol && a->family == b->family && a->port == b->port &&
 	       !memcmp(a->address, b->address, a->family == AF_INET ? 4 : 16);
 }
+
+bool endpoint_is_wildcard(const struct endpoint *endpoint)
+{
+	const __be32 *a = endpoint->address;
+
+	return !a[0] && (endpoint->family == AF_INET || (!a[1] && !a[2] && !a[3]));
+}

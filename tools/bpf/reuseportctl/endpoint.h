@@ -23,6 +23,8 @@ int endpoint_parse(const char *text, struct endpoint *endpoint);
 /* Write it to @text, of ENDPOINT_LEN bytes, and return that. */
 const char *endpoint_format(const struct endpoint *endpoint, char *text);
 const char *protocol_name(__u32 protocol);
+/* 0.0.0.0 or [::] */
+bool endpoint_is_wildcard(const struct endpoint *endpoint);
 bool endpoint_is_equal(const struct endpoint *a, const struct endpoint *b);
 
 #endif

@@ -19,6 +19,7 @@
 
 struct socket_list {
 	const struct endpoint *endpoint;
+	bool connected;
 	struct socket_info *list;
 	int count, space;
 };
@@ -55,7 +56,8 @@ static int add_socket(struct socket_list *all, const struct nlmsghdr *nlh)
 	struct socket_info *larger, *socket;
 
 	memcpy(at.address, msg->id.idiag_src, at.family == AF_INET ? 4 : 16);
-	if (all->endpoint->port && !endpoint_is_equal(all->endpoint, &at))
+	if (all->endpoint->port && !endpoint_is_equal(all->endpoint, &at) &&
+	    !(all->connected && endpoint_is_wildcard(all->endpoint)))
 		return 0;
 	if (all->count == all->space) {
 		all->space = 2 * all->space + 16;
@@ -102,8 +104,10 @@ static int dump(int nl, struct socket_list *all, __u32 protocol,
 			.sdiag_family = all->endpoint->family,
 			.sdiag_protocol = protocol,
 			.idiag_ext = 1 << (INET_DIAG_SKMEMINFO - 1),
-			/* UDP: a connected socket is established, and does not count */
-			.idiag_states = protocol == IPPROTO_UDP ? 1 << TCP_CLOSE : 1 << TCP_LISTEN,
+			/* a connected UDP socket is established */
+			.idiag_states = all->connected		? 1 << TCP_ESTABLISHED :
+					protocol == IPPROTO_UDP ? 1 << TCP_CLOSE :
+								  1 << TCP_LISTEN,
 			.id.idiag_sport = all->endpoint->port,
 		},
 		.attr = {
@@ -148,9 +152,9 @@ bool is_mptcp_steered(void)
 	return err != EOPNOTSUPP;
 }
 
-int sock_diag_list(const struct endpoint *endpoint, struct socket_info **list)
+static int list_sockets(const struct endpoint *endpoint, bool connected, struct socket_info **list)
 {
-	struct socket_list all = { .endpoint = endpoint };
+	struct socket_list all = { .endpoint = endpoint, .connected = connected };
 	int nl, err;
 
 	*list = NULL;
@@ -169,4 +173,14 @@ int sock_diag_list(const struct endpoint *endpoint, struct socket_info **list)
 	}
 	*list = all.list;
 	return all.count;
+}
+
+int sock_diag_list(const struct endpoint *endpoint, struct socket_info **list)
+{
+	return list_sockets(endpoint, false, list);
+}
+
+int sock_diag_list_connected(const struct endpoint *endpoint, struct socket_info **list)
+{
+	return list_sockets(endpoint, true, list);
 }

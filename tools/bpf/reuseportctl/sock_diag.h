@@ -26,6 +26,10 @@ struct socket_info {
  * protocol and family. Return how many, or -1. The caller frees *@list.
  */
 int sock_diag_list(const struct endpoint *endpoint, struct socket_info **list);
+/* The UDP sockets that are connected to a peer, at the port of @endpoint and at its address, or
+ * at any of the family if that is a wildcard.
+ */
+int sock_diag_list_connected(const struct endpoint *endpoint, struct socket_info **list);
 
 /* Can MPTCP listeners be in a map, and have a program, in this kernel? */
 bool is_mptcp_steered(void);

@@ -95,3 +95,22 @@ test_other_pidns() {
 	until_sockets 4
 	must "$ctl" drain "$s" --generation 1 --idle 100ms --kill TERM
 }
+
+# A server with a connected UDP socket for each peer is in use as long as it has these; with
+# the last one it is drained, and no peer meets the new server.
+test_drain_connected() {
+	ip=udp
+	server A -c
+	old=$pid
+	attach "$old"
+	begin_load -c 100 -f 5 -p 20
+	until_flows 5
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	end_load
+	says '^A 500$' '^moved 0$'
+	refuse 'has 5 sockets connected to a peer' "$ctl" drain "$s" --idle 200ms --timeout 1s --kill TERM
+	kill -0 "$old" || broken 'the old server was stopped'
+	kill "$old"
+	must "$ctl" drain "$s" --idle 200ms
+}

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Servers, clients and tools for the tests of reuseportctl.
  *
- * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-b INTERFACE] [-a] [-i] [-m] [-n]
+ * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-b INTERFACE] [-a] [-c] [-i] [-m] [-n]
  *	[-p] [-x] tcp|udp ADDR PORT NAME
  *	A server of WORKERS processes (4) with SOCKETS sockets (1) each. It answers each
  *	connection or datagram with NAME. SIGTERM ends it: the workers answer what is
  *	queued, close their sockets, and exit.
  *	-a	accept and read nothing, not even on SIGTERM
  *	-b	bind the sockets of the first worker to INTERFACE
+ *	-c	give each UDP peer a socket of its own, connected to it
  *	-d	wait MS milliseconds before bind()
  *	-i	answer with NAME and the number of the worker, from 0
  *	-m	use MPTCP instead of TCP
@@ -184,11 +185,30 @@ static bool answer_one(int type, int fd, const char *name)
 	return true;
 }
 
+static bool connecting;
+
+/* A socket of its own for the peer that has sent a datagram to @fd, and the answer. */
+static int connect_peer(const struct target *target, int fd, const char *name)
+{
+	struct sockaddr_storage from;
+	socklen_t len = sizeof(from);
+	char text[64];
+	int own;
+
+	if (recvfrom(fd, text, sizeof(text), 0, (void *)&from, &len) < 0)
+		return -1;
+	own = open_server(target, true);
+	if (connect(own, (void *)&from, len))
+		die("connect");
+	send(own, name, strlen(name), 0);
+	return own;
+}
+
 static int work(const struct target *target, int sockets, bool reuseport, bool deaf,
 		const char *name, int ready)
 {
 	static struct pollfd fds[MAX_SOCKETS];
-	int i;
+	int bound = sockets, own, i;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (i = 0; i < sockets; i++)
@@ -198,9 +218,17 @@ static int work(const struct target *target, int sockets, bool reuseport, bool d
 	while (!term) {
 		if (poll(fds, deaf ? 0 : sockets, 20) <= 0)
 			continue;
-		for (i = 0; i < sockets; i++)
-			if (fds[i].revents)
+		for (i = 0; i < sockets; i++) {
+			if (!fds[i].revents)
+				continue;
+			if (!connecting || i >= bound) {
 				answer_one(target->type, fds[i].fd, name);
+				continue;
+			}
+			own = connect_peer(target, fds[i].fd, name);
+			if (own >= 0 && sockets < MAX_SOCKETS)
+				fds[sockets++] = (struct pollfd){ own, POLLIN, 0 };
+		}
 	}
 	for (i = 0; i < sockets && !deaf; i++)
 		while (answer_one(target->type, fds[i].fd, name))
@@ -218,7 +246,7 @@ static int serve(int argc, char **argv)
 	char name[64];
 	char byte;
 
-	while ((option = getopt(argc, argv, "w:s:d:u:b:aimnpx")) > 0) {
+	while ((option = getopt(argc, argv, "w:s:d:u:b:acimnpx")) > 0) {
 		switch (option) {
 		case 'w':
 			workers = atoi(optarg);
@@ -242,6 +270,9 @@ static int serve(int argc, char **argv)
 			break;
 		case 'a':
 			deaf = true;
+			break;
+		case 'c':
+			connecting = true;
 			break;
 		case 'i':
 			numbered = true;
