@@ -96,6 +96,7 @@ BASE_CHECKS = \
 	'harness/suites/selftests-smp debug stress' \
 	harness/suites/selftests \
 	$(if $(LIMITS),harness/bench/check-limits) \
+	harness/bench/socket_sizes.py \
 	harness/suites/kunit
 CHECKS = \
 	'harness/suites/selftests-smp debug' \
@@ -106,6 +107,7 @@ CHECKS = \
 	harness/suites/model/check-model \
 	harness/bench/check-limits \
 	harness/suites/kunit \
+	harness/bench/socket_sizes.py \
 	harness/checks/check-docs.py \
 	harness/checks/check-bpftool \
 	harness/checks/check-ctl \
