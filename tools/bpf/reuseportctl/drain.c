@@ -21,7 +21,8 @@
 struct backlog {
 	int nr_sockets;
 	__u64 queued;
-	__u64 seen;	/* CLOCK_MONOTONIC of the last packet, ns */
+	__u64 seen;	/* CLOCK_MONOTONIC of the last packet, ns; or of the switch, if later */
+	bool is_switch;
 	__u64 silent;	/* ms since then */
 	char comm[16];
 	__u32 pid;
@@ -44,6 +45,7 @@ static __u64 count_queued(const struct socket_info *sockets, int count, const __
 static int read_backlog(struct service *service, __u32 number, struct backlog *backlog)
 {
 	struct socket_info *sockets;
+	__u64 switched;
 	__u64 cookies[MAX_SLOTS];
 	struct generation info;
 	struct counter counter;
@@ -72,6 +74,11 @@ static int read_backlog(struct service *service, __u32 number, struct backlog *b
 		if (counter.seen > backlog->seen)
 			backlog->seen = counter.seen;
 	}
+	/* while the service was open, nothing was counted */
+	switched = (__u64)service->now.switched << TICK_SHIFT;
+	backlog->is_switch = backlog->seen <= switched;
+	if (backlog->is_switch)
+		backlog->seen = switched;
 	backlog->silent = now_ms() - backlog->seen / 1000000;
 	return 0;
 }
@@ -128,6 +135,11 @@ static int count_connected(const struct service *service, __u32 number)
 	return count;
 }
 
+static const char *last_event(const struct backlog *backlog)
+{
+	return backlog->is_switch ? "switched" : "last packet";
+}
+
 int drain_wait(struct service *service, const struct drain *drain)
 {
 	const char *unit = service->config.protocol == IPPROTO_TCP ? "connections" : "bytes";
@@ -168,20 +180,21 @@ int drain_wait(struct service *service, const struct drain *drain)
 				    connected == 1 ? "" : "s", drain->resume_cmd);
 		if (now_ms() >= drain->end)
 			return fail("generation %u of service %s is still in use after %.1f s: "
-				    "%llu %s queued, last packet %.1f s ago. %s(%u) continues to "
+				    "%llu %s queued, %s %.1f s ago. %s(%u) continues to "
 				    "serve it, and generation %u gets new traffic; to continue "
 				    "waiting: %s",
 				    drain->number, service->name, (now_ms() - begin) / 1e3,
-				    backlog.queued, unit, backlog.silent / 1e3, backlog.comm,
+				    backlog.queued, unit, last_event(&backlog),
+				    backlog.silent / 1e3, backlog.comm,
 				    backlog.pid, service->now.current, drain->resume_cmd);
 		if (connected)
 			progress("generation %u: %d sockets, and %d connected to a peer",
 				 drain->number, backlog.nr_sockets, connected);
 		else
-			progress("generation %u: %d sockets, %llu %s queued, last packet %.1f s "
-				 "ago (idle: %.1f s)",
+			progress("generation %u: %d sockets, %llu %s queued, %s %.1f s ago "
+				 "(idle: %.1f s)",
 				 drain->number, backlog.nr_sockets, backlog.queued, unit,
-				 backlog.silent / 1e3, idle / 1e3);
+				 last_event(&backlog), backlog.silent / 1e3, idle / 1e3);
 		sleep_ms(STEP_MS);
 	}
 }

@@ -15,7 +15,7 @@
 
 static __u32 ticks(__u64 ms)
 {
-	return (ms * 1000000 >> FLOW_TICK_SHIFT) + 1;
+	return (ms * 1000000 >> TICK_SHIFT) + 1;
 }
 
 int flow_table_configure(struct flow_config *config, __u32 peers, __u64 timeout)
@@ -32,16 +32,16 @@ int flow_table_configure(struct flow_config *config, __u32 peers, __u64 timeout)
 
 __u64 flow_silence(const struct flow *flow)
 {
-	__u32 now = now_ms() * 1000000 >> FLOW_TICK_SHIFT;
+	__u32 now = now_ms() * 1000000 >> TICK_SHIFT;
 	__s32 silence = now - flow->seen;
 
-	return silence < 0 ? 0 : ((__u64)silence << FLOW_TICK_SHIFT) / 1000000;
+	return silence < 0 ? 0 : ((__u64)silence << TICK_SHIFT) / 1000000;
 }
 
 bool flow_has_ended(const struct service *service, const struct flow *flow)
 {
 	const struct flow_config *config = &service->flow_config;
-	__u32 now = now_ms() * 1000000 >> FLOW_TICK_SHIFT;
+	__u32 now = now_ms() * 1000000 >> TICK_SHIFT;
 	__s32 silence = now - flow->seen;
 
 	/* those of layout 1 stayed until they were evicted */
@@ -70,7 +70,7 @@ static int visit_hash(const struct service *service, visit_fn visit, void *arg)
 			.port = peer.port,
 			.slot = old.slot,
 			.generation = old.generation,
-			.seen = old.seen >> FLOW_TICK_SHIFT,
+			.seen = old.seen >> TICK_SHIFT,
 			.packets = old.packets < UINT32_MAX ? old.packets : UINT32_MAX,
 		};
 		memcpy(flow.address, peer.address, sizeof(flow.address));

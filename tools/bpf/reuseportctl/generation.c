@@ -551,7 +551,11 @@ static int newest_first(const void *a, const void *b)
 
 int generation_switch(struct service *service, __u32 number)
 {
-	struct state next = { .current = number, .newest = service->now.newest };
+	struct state next = {
+		.current = number,
+		.newest = service->now.newest,
+		.switched = now_ms() * 1000000 >> TICK_SHIFT,
+	};
 	struct generation info;
 	__u32 index, zero = 0;
 

@@ -250,7 +250,7 @@ static __always_inline int steer_packet(struct sk_reuseport_md *ctx)
 	if (!now || now->open)
 		return SK_PASS;
 	time = bpf_ktime_get_ns();
-	tick = time >> FLOW_TICK_SHIFT;
+	tick = time >> TICK_SHIFT;
 
 	if (steering.mode == UDP_FLOW) {
 		if (read_peer(ctx, &peer))

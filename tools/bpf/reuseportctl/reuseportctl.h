@@ -28,6 +28,7 @@
  */
 #define LAYOUT_VERSION	2
 
+#define TICK_SHIFT	26	/* a tick is 2^26 ns, 67 ms; 32 bits of them are 9 years */
 #define MAX_GENERATIONS	8	/* that may have sockets at the same time */
 #define MAX_SLOTS	1024	/* sockets of one generation; a power of two */
 
@@ -45,6 +46,7 @@ struct state {
 	__u32 current;
 	__u32 newest;
 	__u32 open;
+	__u32 switched;		/* CLOCK_MONOTONIC of the last switch, ticks; 0 (layout 1): unknown */
 	__u32 generations[MAX_GENERATIONS];	/* all there were at the switch, newest first */
 };
 
@@ -77,7 +79,6 @@ struct peer {
 };
 
 #define FLOW_WAYS		8	/* entries of a bucket; a power of two */
-#define FLOW_TICK_SHIFT		26	/* a tick is 2^26 ns, 67 ms; 32 bits of them are 9 years */
 
 struct flow {
 	__be32 address[4];	/* of the peer, as in struct peer */
