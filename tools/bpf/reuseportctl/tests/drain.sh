@@ -112,5 +112,5 @@ test_drain_connected() {
 	refuse 'has 5 sockets connected to a peer' "$ctl" drain "$s" --idle 200ms --timeout 1s --kill TERM
 	kill -0 "$old" || broken 'the old server was stopped'
 	kill "$old"
-	must "$ctl" drain "$s" --idle 200ms
+	must "$ctl" drain "$s" --generation 1 --idle 200ms
 }

@@ -321,6 +321,7 @@ test_reloaded_in_place() {
 # A new server with a program of its own is rejected; the service's program is attached again
 # before that is said, and the old server keeps its traffic.
 test_restart_own_program() {
+	"$ctl" -j probe | grep -q '"group_program":true' || skip 'a kernel without BTF or iterators'
 	server A
 	attach "$pid"
 	refuse 'already attached to the group' "$ctl" restart "$s" -- "$helper" serve -p $ip 127.0.0.1 "$port" B
