@@ -52,7 +52,7 @@ TABLES = [
 # Where else an error of bpf_map_update_elem() has to be: (file, start and end of the place,
 # errors that do not occur there or that strerror() explains well enough)
 ELSEWHERE = [
-    ("kernel/bpf/reuseport_array.c", r"^static int reuseport_array_check\(",
+    ("kernel/bpf/reuseport_array.c", r"^reuseport_array_check\(",
      r"^int bpf_fd_reuseport_array_update_elem\(.*?^}", "EPERM"),
     ("kernel/bpf/tests/reuseport_array_test.c", r"^} test_updates\[\] = \{", r"^};", "EPERM"),
     ("tools/bpf/bpftool/map_reuseport.c", r"^const char \*reuseport_array_strerror\(", r"^}",

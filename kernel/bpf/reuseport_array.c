@@ -167,18 +167,19 @@ int bpf_fd_reuseport_array_lookup_elem(struct bpf_map *map, void *key, void *val
 	if (map->value_size != sizeof(u64))
 		return -ENOSPC;
 
-	guard(rcu)();
+	/* An RCU read-side section, and what a new cookie needs. */
+	guard(preempt)();
 	sk = reuseport_array_lookup(map, *(u32 *)key);
 	if (!sk)
 		return -ENOENT;
 
-	*(u64 *)value = sock_gen_cookie(bpf_mptcp_owner(sk));
+	*(u64 *)value = __sock_gen_cookie(bpf_mptcp_owner(sk));
 	return 0;
 }
 
-/* A slot to be filled with a socket, or to be emptied. */
+/* A slot to be filled with a socket, or to be emptied: then only @index is set. */
 struct reuseport_array_elem {
-	struct sock *sk;	/* NULL: to be emptied */
+	struct sock *sk;
 	struct fd fd;		/* keeps @sk */
 	u32 index;
 };
@@ -187,19 +188,21 @@ struct reuseport_array_elem {
  * Called twice: without reuseport_lock, as an early reject whose answer may be stale, so that bad
  * calls do not take the lock; then under it.
  */
-static int reuseport_array_check(const struct bpf_map *map, const struct reuseport_array_elem *elem,
-				 u64 flags)
+static __always_inline int
+reuseport_array_check(struct bpf_map *map, struct reuseport_array_elem *elem, u64 flags,
+		      bool update)
 {
 	bool filled = rcu_access_pointer(to_reuseport_array(map)->ptrs[elem->index]);
-	struct sock *sk = elem->sk;
+	struct sock *sk = update ? elem->sk : NULL;
 
 	if (filled && flags == BPF_NOEXIST)
 		return -EEXIST;
 	if (!filled && flags == BPF_EXIST)
 		return -ENOENT;
-	if (!sk) /* a deletion, or an MPTCP socket that has no subflow yet */
-		return fd_empty(elem->fd) ? 0 : -EINVAL;
-
+	if (!update)
+		return 0;
+	if (!sk) /* an MPTCP socket that has no subflow yet */
+		return -EINVAL;
 	/* First, for no others have a back pointer. */
 	if (!sk_is_tcp(sk) && !sk_is_udp(sk))
 		return -ENOTSUPP;
@@ -219,50 +222,54 @@ static int reuseport_array_check(const struct bpf_map *map, const struct reusepo
 /* The part of an update, or without @value of a deletion, that needs no lock. On success
  * elem->fd keeps the socket until fdput().
  */
-static int reuseport_array_prepare(const struct bpf_map *map, u32 index, const void *value,
-				   u64 flags, struct reuseport_array_elem *elem)
+static __always_inline int
+reuseport_array_prepare(struct bpf_map *map, u32 index, const void *value, u64 flags,
+			struct reuseport_array_elem *elem)
 {
 	struct socket *sock;
 	u64 nr;
 	int err;
 
-	*elem = (struct reuseport_array_elem){};
 	if (index >= map->max_entries)
 		return -E2BIG;
 	elem->index = array_index_nospec(index, map->max_entries);
+	if (!value)
+		return reuseport_array_check(map, elem, flags, false);
 
-	if (value) {
-		nr = map->value_size == sizeof(u64) ? *(const u64 *)value : *(const u32 *)value;
-		if (nr > S32_MAX)
-			return map->value_size == sizeof(u64) ? -EINVAL : -EBADF;
-		elem->fd = fdget(nr);
-		if (fd_empty(elem->fd))
-			return -EBADF;
-		sock = sock_from_file(fd_file(elem->fd));
-		elem->sk = sock ? bpf_mptcp_first_subflow(sock->sk) : NULL;
+	nr = map->value_size == sizeof(u64) ? *(const u64 *)value : *(const u32 *)value;
+	if (nr > S32_MAX)
+		return map->value_size == sizeof(u64) ? -EINVAL : -EBADF;
+	elem->fd = fdget(nr);
+	if (fd_empty(elem->fd))
+		return -EBADF;
+	err = -ENOTSOCK;
+	sock = sock_from_file(fd_file(elem->fd));
+	if (sock) {
+		elem->sk = sock->sk;
+		if (elem->sk && elem->sk->sk_protocol == IPPROTO_MPTCP)
+			elem->sk = bpf_mptcp_first_subflow(elem->sk);
+		err = reuseport_array_check(map, elem, flags, true);
 	}
-
-	err = value && !sock ? -ENOTSOCK : reuseport_array_check(map, elem, flags);
 	if (err)
 		fdput(elem->fd);
 	return err;
 }
 
 /* The part that needs the lock. */
-static int reuseport_array_commit(struct bpf_map *map, const struct reuseport_array_elem *elem,
-				  u64 flags)
+static __always_inline int
+reuseport_array_commit(struct bpf_map *map, struct reuseport_array_elem *elem, u64 flags,
+		       bool update)
 {
 	struct reuseport_array *array = to_reuseport_array(map);
-	struct sock *old, *sk = elem->sk;
+	struct sock *old, *sk = update ? elem->sk : NULL;
 	int err;
 
-	err = reuseport_array_check(map, elem, flags);
+	err = reuseport_array_check(map, elem, flags, update);
 	if (err)
 		return err;
-
 	old = rcu_dereference_protected(array->ptrs[elem->index],
 					lockdep_is_held(&reuseport_lock));
-	if (!sk) {
+	if (!update) {
 		__bpf_sk_reuseport_detach(old);
 		return 0;
 	}
@@ -280,10 +287,12 @@ static int reuseport_array_commit(struct bpf_map *map, const struct reuseport_ar
 }
 
 /* Update, or without @values delete, up to *@count elements, and count those done in *@count:
- * the ones before an error. The rest is unchanged.
+ * the ones before an error. The rest is unchanged. Inlined with its parts into each caller: calls
+ * with return thunks, and what a deletion has no use for, are 50 to 80 instructions a slot.
  */
-static int reuseport_array_modify(struct bpf_map *map, const u32 *keys, const void *values,
-				  u64 flags, struct reuseport_array_elem *elems, u32 *count)
+static __always_inline int
+reuseport_array_modify(struct bpf_map *map, const u32 *keys, const void *values, u64 flags,
+		       struct reuseport_array_elem *elems, u32 *count)
 {
 	u32 i, nr_valid = 0, nr_done = 0;
 	int err = 0;
@@ -300,12 +309,12 @@ static int reuseport_array_modify(struct bpf_map *map, const u32 *keys, const vo
 	if (nr_valid) {
 		spin_lock_bh(&reuseport_lock);
 		do {
-			err = reuseport_array_commit(map, &elems[nr_done], flags);
+			err = reuseport_array_commit(map, &elems[nr_done], flags, values);
 		} while (!err && ++nr_done < nr_valid);
 		spin_unlock_bh(&reuseport_lock);
 	}
 
-	for (i = 0; i < nr_valid; i++)
+	for (i = 0; values && i < nr_valid; i++)
 		fdput(elems[i].fd);
 	*count = nr_done;
 	return err;
@@ -331,8 +340,9 @@ static long reuseport_array_delete_elem(struct bpf_map *map, void *key)
 }
 
 /* A batch is done in chunks. Memory that cannot be read fails the whole chunk that it is in. */
-static int reuseport_array_modify_batch(struct bpf_map *map, const union bpf_attr *attr,
-					union bpf_attr __user *uattr, bool update)
+static __always_inline int
+reuseport_array_modify_batch(struct bpf_map *map, const union bpf_attr *attr,
+			     union bpf_attr __user *uattr, bool update)
 {
 	void __user *uvalues = u64_to_user_ptr(attr->batch.values);
 	u32 __user *ukeys = u64_to_user_ptr(attr->batch.keys);
@@ -340,8 +350,7 @@ static int reuseport_array_modify_batch(struct bpf_map *map, const union bpf_att
 	u64 values[REUSEPORT_ARRAY_BATCH_CHUNK];
 	u32 keys[REUSEPORT_ARRAY_BATCH_CHUNK];
 	u64 flags = attr->batch.elem_flags;
-	u32 size = map->value_size;
-	u32 done, count;
+	u32 size = map->value_size, done, count;
 	int err = 0;
 
 	if (attr->batch.flags || flags > (update ? BPF_EXIST : 0))
@@ -452,7 +461,6 @@ void __bpf_sk_reuseport_detach(struct sock *sk)
 	array = xchg(reuseport_backref(sk), NULL);
 	if (!array)
 		return;
-
 	RCU_INIT_POINTER(array->ptrs[inet_sk(sk)->reuseport_index], NULL);
 	bpf_map_dec_elem_count(&array->map);
 }
