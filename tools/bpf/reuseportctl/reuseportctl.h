@@ -46,7 +46,7 @@ struct state {
 	__u32 current;
 	__u32 newest;
 	__u32 open;
-	__u32 switched;		/* CLOCK_MONOTONIC of the last switch, ticks; 0 (layout 1): unknown */
+	__u32 switched;		/* CLOCK_MONOTONIC of the last switch, ticks; layout 1: 0 */
 	__u32 generations[MAX_GENERATIONS];	/* all there were at the switch, newest first */
 };
 
