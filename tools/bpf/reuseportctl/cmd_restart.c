@@ -4,7 +4,7 @@
  * The new server is a child of ours, or its child is, if it daemonizes: as a subreaper we
  * adopt what it leaves behind. Up to the switch we can stop all of it, and do so if it fails
  * to start, so that nothing has changed. If we are killed instead, it goes on running and gets
- * nothing: show lists its sockets, and switch --pid makes use of it.
+ * nothing: show lists its sockets, and switch --pid switches to it.
  */
 #include <errno.h>
 #include <fcntl.h>

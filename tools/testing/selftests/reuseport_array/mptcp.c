@@ -217,7 +217,7 @@ TEST_F(mptcp, attach_fails)
 	receive(_metadata, &self->kind, self->servers, SERVERS, (__u32 *)&child);
 }
 
-/* A lookup gives the cookie that the fd has, whoever asks first. */
+/* A lookup returns the cookie of the fd, whichever of the two is read first. */
 TEST_F(mptcp, cookie)
 {
 	__u64 cookies[SERVERS] = {}, own;
