@@ -21,6 +21,8 @@ static void run(const char *group, u32 size)
 		bench_select(SOCK_DGRAM, size);
 	else if (!strcmp(group, "syn"))
 		bench_select(SOCK_STREAM, size);
+	else if (!strcmp(group, "lookup"))
+		bench_lookup(size);
 	else if (!strcmp(group, "service-udp"))
 		bench_service(SOCK_DGRAM, size);
 	else if (!strcmp(group, "service-syn"))
@@ -33,6 +35,8 @@ static void run(const char *group, u32 size)
 		bench_close(SOCK_DGRAM, size);
 	else if (!strcmp(group, "close-tcp"))
 		bench_close(SOCK_STREAM, size);
+	else if (!strcmp(group, "hold"))
+		bench_hold(size);
 	else if (!strcmp(group, "free"))
 		bench_free(size);
 	else if (!strcmp(group, "memory"))
@@ -40,8 +44,8 @@ static void run(const char *group, u32 size)
 	else if (!strcmp(group, "parallel"))
 		bench_parallel();
 	else
-		die("no group %s; there are udp syn service-udp service-syn calls batch "
-		    "close-udp close-tcp free memory parallel", group);
+		die("no group %s; there are udp syn lookup service-udp service-syn calls "
+		    "batch close-udp close-tcp hold free memory parallel", group);
 }
 
 int main(int count, char **arguments)

@@ -221,19 +221,28 @@ void sockets_close(int *sockets, u32 count)
 	settle();
 }
 
-static int program_load(const struct bpf_insn *instructions, size_t size)
+static long program_try_load(int type, const struct bpf_insn *instructions, size_t size, char *log,
+			     size_t log_size)
 {
-	static char log[8192];
 	union bpf_attr attr = {
-		.prog_type = BPF_PROG_TYPE_SK_REUSEPORT,
+		.prog_type = type,
+		.expected_attach_type = type == BPF_PROG_TYPE_SK_LOOKUP ? BPF_SK_LOOKUP : 0,
 		.insns = (long)instructions,
 		.insn_cnt = size / sizeof(*instructions),
 		.license = (long)"GPL",
 		.log_buf = (long)log,
-		.log_size = sizeof(log),
+		.log_size = log_size,
 		.log_level = 1,
 	};
-	long program = call_bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
+
+	return call_bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
+}
+
+static int program_load(const struct bpf_insn *instructions, size_t size)
+{
+	static char log[8192];
+	long program = program_try_load(BPF_PROG_TYPE_SK_REUSEPORT, instructions, size, log,
+					sizeof(log));
 
 	if (program < 0)
 		die("a program was refused: %s\n%s", strerror(-program), log);
@@ -288,4 +297,34 @@ int program_select_nested(int outer, u32 slot)
 	};
 
 	return program_load(code, sizeof(code));
+}
+
+/* A program of type SK_LOOKUP that looks a socket up in @map, or without one (-1) only passes.
+ * Returns a negative error number where the kernel rejects such lookups.
+ */
+int program_lookup(int map, u32 slot)
+{
+	static char log[8192];
+	struct bpf_insn code[] = {
+		BPF_MOV64_REG(BPF_REG_6, BPF_REG_1),
+		BPF_ST_MEM(BPF_W, BPF_REG_FP, -4, slot),
+		BPF_LD_MAP_FD(BPF_REG_1, map),
+		BPF_MOV64_REG(BPF_REG_2, BPF_REG_FP),
+		BPF_ALU64_IMM(BPF_ADD, BPF_REG_2, -4),
+		BPF_EMIT_CALL(BPF_FUNC_map_lookup_elem),
+		BPF_JMP_IMM(BPF_JEQ, BPF_REG_0, 0, 7),
+		BPF_MOV64_REG(BPF_REG_7, BPF_REG_0),
+		BPF_MOV64_REG(BPF_REG_1, BPF_REG_6),
+		BPF_MOV64_REG(BPF_REG_2, BPF_REG_7),
+		BPF_MOV64_IMM(BPF_REG_3, BPF_SK_LOOKUP_F_NO_REUSEPORT),
+		BPF_EMIT_CALL(BPF_FUNC_sk_assign),
+		BPF_MOV64_REG(BPF_REG_1, BPF_REG_7),
+		BPF_EMIT_CALL(BPF_FUNC_sk_release),
+		BPF_MOV64_IMM(BPF_REG_0, SK_PASS),
+		BPF_EXIT_INSN(),
+	};
+	size_t skipped = map < 0 ? sizeof(code) - 2 * sizeof(*code) : 0;
+
+	return program_try_load(BPF_PROG_TYPE_SK_LOOKUP, (void *)((char *)code + skipped),
+				sizeof(code) - skipped, log, sizeof(log));
 }

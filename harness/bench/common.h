@@ -110,13 +110,16 @@ void sockets_close(int *sockets, u32 count);
 int program_pass(void);
 int program_select(int map, u32 slot);
 int program_select_nested(int outer, u32 slot);
+int program_lookup(int map, u32 slot);
 
 /* The rows, each with its sizes */
 void bench_select(int type, u32 size);
+void bench_lookup(u32 size);
 void bench_service(int type, u32 size);
 void bench_calls(u32 size);
 void bench_batch(u32 size);
 void bench_close(int type, u32 size);
+void bench_hold(u32 size);
 void bench_free(u32 size);
 void bench_memory(void);
 void bench_parallel(void);

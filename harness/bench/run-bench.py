@@ -44,12 +44,14 @@ SELECT = ("hash", "pass", "select", "nested")
 GROUPS = {
     "udp": (SIZES, [f"udp-{r}" for r in SELECT]),
     "syn": (SIZES, [f"syn-{r}" for r in SELECT]),
+    "lookup": ((16, 4096), [f"{p}-{r}" for p in ("udp", "syn") for r in ("lookup-pass", "lookup")]),
     "service-udp": ((16,), ["udp-service", "udp-new-service"]),
     "service-syn": ((16,), ["syn-service"]),
     "calls": (SIZES, ["update", "lookup-first", "lookup", "next-key", "replace", "delete"]),
     "batch": ((16, 1024, 16384), ["batch-update", "batch-lookup", "batch-delete"]),
     "close-udp": (SIZES, ["close-udp"]),
     "close-tcp": (SIZES, ["close-tcp"]),
+    "hold": ((16, 30000), ["chunk-update", "chunk-delete"]),
     "free": ((1, 1024, 1048576, MOST),
              ["create", "free-empty", "stall-empty", "free-one", "stall-one"]),
     "memory": ((1,), ["bytes", "bytes-per-slot"]),
@@ -210,12 +212,16 @@ class Figures:
         return self.get(tree, f"{proto}-{row}", kind, size) - \
             self.get(tree, f"{proto}-pass", "-", size)
 
+    def lookup(self, tree, proto, kind):
+        return self.get(tree, f"{proto}-lookup", kind, 16) - \
+            self.get(tree, f"{proto}-lookup-pass", "-", 16)
+
     def close_cost(self, tree, proto, base=None):
         return self.get(tree, f"close-{proto}", "map", 4096) - \
             self.get(base or tree, f"close-{proto}", "-", 4096)
 
-    def flat(self, value):
-        values = [value(size) for size in SIZES]
+    def flat(self, value, sizes=SIZES):
+        values = [value(size) for size in sizes]
         return max(values), min(values)
 
     def all(self):
@@ -226,6 +232,9 @@ class Figures:
             for peer in ("sockmap", "sockhash"):
                 add(f"{p}: selection from our map / from a {peer.upper()}", "<", 1,
                     lambda: (self.selection("ours", p), self.selection("ours", p, kind=peer)))
+            for peer in ("sockmap", "sockhash"):
+                add(f"{p}: lookup by a program in our map / in a {peer.upper()}", "<=", 1,
+                    lambda: tuple(self.lookup("ours", p, kind) for kind in ("map", peer)))
             for row, what in (("hash", "no program"), ("pass", "program that passes")):
                 add(f"{p}: group in no map, {what}, ours / stock", "<=", 1,
                     lambda: tuple(get(t, f"{p}-{row}", "-", 16) for t in ("ours", "stock")))
@@ -250,6 +259,12 @@ class Figures:
         for row in ("update", "replace", "delete", "lookup"):
             add(f"{row}, 16 to 60,000 slots, most / least", "<=", 1.01,
                 lambda: self.flat(lambda n: get("ours", row, "map", n)))
+        add("longest hold of the lock, in a call of (instructions)", "<=", 8000,
+            lambda: max(get("ours", f"chunk-{row}", "map", 30000, "max")
+                        for row in ("update", "delete")))
+        for row in ("update", "delete"):
+            add(f"{row} of 32, 16 to 30,000 stopped sockets, most / least", "<=", 1.01,
+                lambda: self.flat(lambda n: get("ours", f"chunk-{row}", "map", n), (16, 30000)))
         add("free of 16M empty slots, per slot (no walk)", "<", 1,
             lambda: (get("ours", "free-empty", "map", MOST), MOST))
         add("longest stall, freeing 16M slots, in millions", "<=", 1,

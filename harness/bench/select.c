@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,6 +201,65 @@ void bench_select(int type, u32 size)
 		type_of_map = type_of_map == SOCKMAP ? SOCKHASH : 0;
 	}
 	sockets_close(sockets, size);
+}
+
+/* While the link that it returns is open, @program runs for packets of this network namespace. */
+static int attach_lookup(int program)
+{
+	int netns = must(open("/proc/self/ns/net", O_RDONLY));
+	union bpf_attr attr = {
+		.link_create = {
+			.prog_fd = program,
+			.target_fd = netns,
+			.attach_type = BPF_SK_LOOKUP,
+		},
+	};
+	int link = must(call_bpf(BPF_LINK_CREATE, &attr, ATTR_SIZE(link_create)));
+
+	close(program);
+	close(netns);
+	return link;
+}
+
+static void measure_lookup(int type, int map_type, const int *sockets, u32 size)
+{
+	const char *what = map_type ? "lookup" : "lookup-pass";
+	const char *name = map_type ? map_name(map_type) : "-";
+	int map = map_type ? map_create(map_type, size) : -1, program, link;
+	u32 slot = size / 2 + 5, first = slot / GROUP * GROUP;
+	char row[32];
+
+	if (map_type)
+		map_fill(map, sockets, size);
+	program = program_lookup(map, slot);
+	if (program < 0) {
+		snprintf(row, sizeof(row), "%s-%s", type == SOCK_STREAM ? "syn" : "udp", what);
+		skip(row, name, size);
+	} else {
+		link = attach_lookup(program);
+		measure(type, size, sockets + first, PORT + slot / GROUP,
+			map_type ? (int)(slot - first) : -1, what, name);
+		close(link);
+	}
+	if (map_type) {
+		map_clear(map, size);
+		close(map);
+	}
+	settle();
+}
+
+/* A program of type SK_LOOKUP looks a socket up, assigns and releases it. */
+void bench_lookup(u32 size)
+{
+	for (int type = SOCK_STREAM; type <= SOCK_DGRAM; type++) {
+		int *sockets = sockets_open(type, size, PORT);
+
+		measure_lookup(type, 0, sockets, size);
+		measure_lookup(type, REUSEPORT, sockets, size);
+		measure_lookup(type, SOCKMAP, sockets, size);
+		measure_lookup(type, SOCKHASH, sockets, size);
+		sockets_close(sockets, size);
+	}
 }
 
 /* Each datagram is the first of its peer. */

@@ -320,8 +320,7 @@ reuseport_array_modify(struct bpf_map *map, const u32 *keys, const void *values,
 	return err;
 }
 
-int bpf_fd_reuseport_array_update_elem(struct bpf_map *map, void *key,
-				       const void *value, u64 flags)
+int bpf_fd_reuseport_array_update_elem(struct bpf_map *map, void *key, const void *value, u64 flags)
 {
 	struct reuseport_array_elem elem;
 	u32 count = 1;
@@ -374,8 +373,7 @@ reuseport_array_modify_batch(struct bpf_map *map, const union bpf_attr *attr,
 }
 
 static int reuseport_array_update_batch(struct bpf_map *map, struct file *map_file,
-					const union bpf_attr *attr,
-					union bpf_attr __user *uattr)
+					const union bpf_attr *attr, union bpf_attr __user *uattr)
 {
 	return reuseport_array_modify_batch(map, attr, uattr, true);
 }
