@@ -25,15 +25,12 @@ static int choose(const struct service *service, __u32 *number)
 	return 0;
 }
 
-static int stop(struct service *service, const struct drain *drain, int signal)
+static int stop(struct service *service, const struct drain *drain)
 {
-	struct process process;
-	int err;
+	struct drain_target target = { .service = service, .number = drain->number };
+	bool signalled = false;
 
-	err = service_lock(service) || server_find(service, drain->number, NULL, &process) ||
-	      server_stop(&process, signal);
-	service_unlock(service);
-	return err ? -1 : drain_wait_end(service, drain, &process, signal);
+	return drain_stop(&target, 1, NULL, drain, &signalled);
 }
 
 /* If the generation has no socket any more, the change is complete. */
@@ -45,15 +42,53 @@ static int open_again(struct service *service)
 	return err;
 }
 
-static int run(struct service *service, struct drain *drain, int signal)
+static int run(struct service *service, struct drain *drain, int *connections)
 {
-	if (drain_wait(service, drain) || (signal && stop(service, drain, signal)) ||
-	    open_again(service))
+	bool kill = drain->signals.nr;
+
+	if (drain_wait(service, drain) || (kill && stop(service, drain)) || open_again(service) ||
+	    connections_count(service, drain->number, connections) ||
+	    drain_write_pid(service, drain))
 		return -1;
-	say(signal ? "generation %u of service %s has stopped" :
-		     "generation %u of service %s is drained: its server can be stopped",
-	    drain->number, service->name);
+	if (kill)
+		say("generation %u of service %s has stopped", drain->number, service->name);
+	else if (*connections > 0)
+		say("generation %u of service %s is drained: its server can be stopped, it still "
+		    "has %d connection%s open",
+		    drain->number, service->name, *connections, *connections == 1 ? "" : "s");
+	else
+		say("generation %u of service %s is drained: its server can be stopped",
+		    drain->number, service->name);
 	return 0;
+}
+
+static void print_json(const struct service *service, const struct drain *drain, int connections,
+		       bool dry_run)
+{
+	jsonw_start_object(json);
+	jsonw_bool_field(json, "dry_run", dry_run);
+	jsonw_string_field(json, "service", service->name);
+	jsonw_uint_field(json, "generation", drain->number);
+	jsonw_bool_field(json, "stopped", drain->signals.nr && !dry_run);
+	if (connections != CONNECTIONS_UNKNOWN)
+		jsonw_uint_field(json, "connections", connections);
+	jsonw_end_object(json);
+}
+
+static int read_args(const struct arguments *args, struct drain *drain)
+{
+	const char *kill_by = args_text(args, "--kill");
+
+	if (args_require_name(args))
+		return -1;
+	if (kill_by && proc_parse_signals(kill_by, &drain->signals))
+		return -1;
+	drain->pid_file = args_text(args, "--pid-file");
+	drain->kill_after = args_number(args, "--kill-after", KILL_AFTER_DEFAULT_MS);
+	if (args_text(args, "--kill-after") && drain->signals.nr < 2)
+		return fail("--kill-after is the time between two signals of --kill: --kill "
+			    "TERM,KILL, for instance");
+	return drain_check_pid_file(drain->pid_file);
 }
 
 int cmd_drain(const struct arguments *args)
@@ -63,35 +98,26 @@ int cmd_drain(const struct arguments *args)
 		.idle = args_number(args, "--idle", IDLE_DEFAULT),
 		.end = now_ms() + args_number(args, "--timeout", DRAIN_DEFAULT_MS),
 	};
-	const char *kill_by = args_text(args, "--kill");
+	int connections = CONNECTIONS_UNKNOWN, err;
+	char resume_cmd[MAX_SENTENCE / 2];
 	struct service service;
-	int signal = 0, len, err;
-	char resume_cmd[160];
 
-	if (args_require_name(args))
-		return -1;
-	if (kill_by) {
-		signal = proc_parse_signal(kill_by);
-		if (signal < 0)
-			return -1;
-	}
-	if (service_open(&service, args->words[0]))
+	if (read_args(args, &drain) || service_open(&service, args->words[0]))
 		return -1;
 	err = require_netns(&service) || choose(&service, &drain.number);
 	if (!err) {
-		len = drain_describe(resume_cmd, sizeof(resume_cmd), service.name, drain.number,
-				     drain.idle);
-		if (signal)
-			snprintf(resume_cmd + len, sizeof(resume_cmd) - len, " --kill %s", kill_by);
+		drain_describe(resume_cmd, sizeof(resume_cmd), &service, &drain, true);
 		drain.resume_cmd = resume_cmd;
 		if (args->dry_run)
 			say("would wait until generation %u of service %s has had no packet for "
 			    "%.1f s%s",
 			    drain.number, service.name, drain_idle(&service, drain.idle) / 1e3,
-			    signal ? ", and stop it" : "");
+			    drain.signals.nr ? ", and stop it" : "");
 		else
-			err = run(&service, &drain, signal);
+			err = run(&service, &drain, &connections);
 	}
+	if (!err && json)
+		print_json(&service, &drain, connections, args->dry_run);
 	service_close(&service);
 	return err ? -1 : 0;
 }

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -25,6 +27,7 @@
 #include "args.h"
 #include "drain.h"
 #include "hold.h"
+#include "output.h"
 #include "service.h"
 
 static volatile sig_atomic_t interrupted;
@@ -105,7 +108,7 @@ static void keep_prog(void)
 #endif
 }
 
-static int start(char **command, const char *number, bool force)
+static int start(char **command, const char *number, bool force, const struct output *output)
 {
 	int ready[2], err = 0;
 
@@ -117,6 +120,7 @@ static int start(char **command, const char *number, bool force)
 	if (!child) {
 		handle(SIG_DFL);
 		setsid();
+		output_use(output);
 		setenv("REUSEPORTCTL_GENERATION", number, 1);
 		if (force)
 			keep_prog();
@@ -213,9 +217,9 @@ struct plan {
 	char **command;
 	__u32 old_pid;
 	struct process old; /* pid 0: the main process of the generation */
-	const char *kill_by;
-	int signal;
-	__u64 idle;
+	const char *output_to;
+	struct output output;
+	struct drain drain;
 	__u64 drain_timeout;
 	bool force;
 	struct server_wait wait;
@@ -229,7 +233,6 @@ struct switch_target {
 	int count;
 	__u32 old_gen, new_gen;
 	bool was_open;
-	struct process old;
 };
 
 /* -- What is to be done, found out before anything is --------------------------------- */
@@ -268,9 +271,24 @@ static int check_numbers(const struct switch_target *targets, const struct plan 
 	return 0;
 }
 
+/* The lock that this command holds would be "of another reuseportctl". */
+static int check_distinct(const struct arguments *args)
+{
+	int i, j;
+
+	for (i = 0; i < args->nr_words; i++)
+		for (j = 0; j < i; j++)
+			if (!strcmp(args->words[i], args->words[j]))
+				return fail("service %s is named twice: name each service once",
+					    args->words[i]);
+	return 0;
+}
+
 static int read_args(const struct arguments *args, struct plan *plan)
 {
-	if (args_require_name(args))
+	const char *kill_by = args_text(args, "--kill");
+
+	if (args_require_name(args) || check_distinct(args))
 		return -1;
 	if (!args->rest || !*args->rest)
 		return fail("restart takes the command that starts the server: reuseportctl "
@@ -278,7 +296,9 @@ static int read_args(const struct arguments *args, struct plan *plan)
 			    args->words[0]);
 	plan->command = args->rest;
 	plan->old_pid = args_number(args, "--old", 0);
-	plan->idle = args_number(args, "--idle", IDLE_DEFAULT);
+	plan->drain.idle = args_number(args, "--idle", IDLE_DEFAULT);
+	plan->drain.pid_file = args_text(args, "--pid-file");
+	plan->drain.kill_after = args_number(args, "--kill-after", KILL_AFTER_DEFAULT_MS);
 	plan->drain_timeout = args_number(args, "--drain-timeout", DRAIN_DEFAULT_MS);
 	plan->wait = (struct server_wait){
 		.pid = getpid(),
@@ -289,11 +309,15 @@ static int read_args(const struct arguments *args, struct plan *plan)
 		.is_over = has_failed,
 	};
 	plan->force = args_flag(args, "--force");
-	plan->kill_by = args_text(args, "--kill");
-	if (!plan->kill_by)
-		plan->kill_by = "TERM";
-	plan->signal = proc_parse_signal(plan->kill_by);
-	return plan->signal < 0 ? -1 : 0;
+	plan->output_to = args_text(args, "--output");
+	if (drain_check_pid_file(plan->drain.pid_file) ||
+	    proc_parse_signals(kill_by ? kill_by : "TERM", &plan->drain.signals) ||
+	    output_check(plan->output_to))
+		return -1;
+	if (args_text(args, "--kill-after") && plan->drain.signals.nr < 2)
+		return fail("--kill-after is the time between two signals of --kill: --kill "
+			    "TERM,KILL, for instance");
+	return 0;
 }
 
 /* The generation that serves: the current one, or if that has no socket any more the newest
@@ -352,6 +376,32 @@ static int open_targets(const struct arguments *args, struct plan *plan,
 	return check_numbers(targets, plan);
 }
 
+/* What execvp() would find, without the contents of the file. */
+static int check_command(const char *command)
+{
+	const char *path = getenv("PATH"), *end;
+	int err = ENOENT, len;
+	char file[PATH_MAX];
+	struct stat st;
+
+	if (strchr(command, '/'))
+		path = "";
+	else if (!path)
+		path = "/bin:/usr/bin";
+	for (;; path = end + 1) {
+		end = strchrnul(path, ':');
+		len = end - path;
+		snprintf(file, sizeof(file), "%.*s%s%s", len, path, len ? "/" : "", command);
+		if (!access(file, X_OK) && !stat(file, &st) && S_ISREG(st.st_mode))
+			return 0;
+		/* one that cannot be run counts only if there is no other */
+		if (!access(file, F_OK))
+			err = EACCES;
+		if (!*end)
+			return fail("cannot start %s (%s)", command, strerror(err));
+	}
+}
+
 static void print_plan(const struct switch_target *targets, const struct plan *plan)
 {
 	int i;
@@ -370,20 +420,22 @@ static void print_plan(const struct switch_target *targets, const struct plan *p
 static void describe_rest(const struct switch_target *targets, const struct plan *plan, char *text,
 			  size_t size)
 {
+	const struct signals *signals = &plan->drain.signals;
+	struct drain drain = plan->drain;
 	size_t len = 0;
 	int i;
 
 	/* there is room: names and numbers are short */
-	for (i = 0; i < plan->nr_services; i++) {
+	for (i = 0; i < plan->nr_services && len < size; i++) {
 		if (i)
 			len += snprintf(text + len, size - len, " && ");
-		len += drain_describe(text + len, size - len, targets[i].service.name,
-				      targets[i].old_gen, plan->idle);
+		drain.number = targets[i].old_gen;
+		len += drain_describe(text + len, size - len, &targets[i].service, &drain,
+				      !plan->old_pid && i == plan->nr_services - 1);
 	}
-	if (plan->old_pid)
-		snprintf(text + len, size - len, " && kill -%s %u", plan->kill_by, plan->old_pid);
-	else
-		snprintf(text + len, size - len, " --kill %s", plan->kill_by);
+	if (plan->old_pid && len < size)
+		snprintf(text + len, size - len, " && kill -%s %u",
+			 proc_signal_name(signals->list[0]), plan->old_pid);
 }
 
 /* -- Starting and switching -------------------------------------------------------------- */
@@ -449,9 +501,12 @@ static int start_and_switch(struct switch_target *targets, const struct plan *pl
 			    struct process *server)
 {
 	char number[16];
+	int err;
 
 	snprintf(number, sizeof(number), "%u", next_generation(targets, plan->nr_services));
-	if (start(plan->command, number, plan->force))
+	err = start(plan->command, number, plan->force, &plan->output);
+	output_close(&plan->output);
+	if (err)
 		return -1;
 	if (!wait_for_sockets(targets, plan) && !find_server(targets[0].sockets[0].pid, server) &&
 	    !has_failed() && !switch_all(targets, plan->nr_services, server, plan->force))
@@ -479,6 +534,9 @@ static int bring_up(struct switch_target *targets, const struct plan *plan)
 		return -1;
 	handle(SIG_DFL);
 	notify_systemd(server.pid);
+	/* it is too late to fail: take_down() writes it again */
+	if (drain_write_pid(&targets[0].service, &plan->drain))
+		drop_errors();
 	for (i = 0; i < plan->nr_services; i++)
 		say("service %s: switched to generation %u, %s(%d) with %d socket%s",
 		    targets[i].service.name, targets[i].new_gen, server.comm, server.pid,
@@ -539,60 +597,58 @@ static void switch_back(struct switch_target *targets, const struct plan *plan)
 			say("service %s: back to generation %u, which was not stopped",
 			    service->name, targets[i].old_gen);
 	}
-	if (!err && !generation_read(&targets[0].service, targets[0].old_gen, &info))
+	if (!err && !generation_read(&targets[0].service, targets[0].old_gen, &info)) {
 		notify_systemd(plan->old_pid ? plan->old_pid : info.pid);
+		if (drain_write_pid(&targets[0].service, &plan->drain))
+			report_errors();
+	}
 	for (i = 0; i < plan->nr_services; i++)
 		service_unlock(&targets[i].service);
 }
 
 /* The old server must be drained in all its services before it gets the signal. */
-static int stop_old(struct switch_target *targets, const struct plan *plan)
+static int stop_old(struct switch_target *targets, const struct plan *plan,
+		    const struct drain *drain, bool *signalled)
 {
-	int i, err = 0;
+	struct drain_target stops[MAX_SERVICES] = {};
+	int i;
 
-	for (i = 0; i < plan->nr_services && !err; i++)
-		err = service_lock(&targets[i].service) ||
-		      server_find(&targets[i].service, targets[i].old_gen,
-				  plan->old_pid ? &plan->old : NULL, &targets[i].old);
-	if (!err && has_new_failed())
-		err = -1;
-	for (i = 0; i < plan->nr_services && !err; i++)
-		if (!i || targets[i].old.pid != targets[i - 1].old.pid)
-			err = server_stop(&targets[i].old, plan->signal);
 	for (i = 0; i < plan->nr_services; i++)
-		service_unlock(&targets[i].service);
-	return err;
+		stops[i] = (struct drain_target){
+			.service = &targets[i].service,
+			.number = targets[i].old_gen,
+		};
+	return drain_stop(stops, plan->nr_services, plan->old_pid ? &plan->old : NULL, drain,
+			  signalled);
 }
 
 static int take_down(struct switch_target *targets, const struct plan *plan)
 {
 	char resume_cmd[MAX_SENTENCE - 512];
-	struct drain drain = {
-		.idle = plan->idle,
-		.end = now_ms() + plan->drain_timeout,
-		.resume_cmd = resume_cmd,
-		.is_over = has_new_failed,
-	};
+	struct drain drain = plan->drain;
+	bool signalled = false;
 	int i, err = 0;
 
 	watched = targets;
 	nr_watched = plan->nr_services;
 	describe_rest(targets, plan, resume_cmd, sizeof(resume_cmd));
+	drain.end = now_ms() + plan->drain_timeout;
+	drain.resume_cmd = resume_cmd;
+	drain.is_over = has_new_failed;
 	for (i = 0; i < plan->nr_services && !err; i++) {
 		drain.number = targets[i].old_gen;
 		err = drain_wait(&targets[i].service, &drain);
 	}
 	if (!err)
-		err = stop_old(targets, plan);
-	if (err && new_failed)
+		err = stop_old(targets, plan, &drain, &signalled);
+	if (err && new_failed && !signalled)
 		switch_back(targets, plan);
-	for (i = 0; i < plan->nr_services && !err; i++) {
-		drain.number = targets[i].old_gen;
-		err = drain_wait_end(&targets[i].service, &drain, &targets[i].old, plan->signal);
-		if (!err)
-			say("generation %u of service %s has stopped", targets[i].old_gen,
-			    targets[i].service.name);
-	}
+	for (i = 0; i < plan->nr_services && !err; i++)
+		say("generation %u of service %s has stopped", targets[i].old_gen,
+		    targets[i].service.name);
+	/* servers remove their PID file when they exit, also if it is the new one's by now */
+	if (!err)
+		err = drain_write_pid(&targets[0].service, &drain);
 	return err;
 }
 
@@ -620,10 +676,40 @@ static int open_all(struct switch_target *targets, int count)
 	return err;
 }
 
-static int run(struct switch_target *targets, const struct plan *plan)
+static void report_output(const struct plan *plan)
+{
+	static const char *const names[] = { "stdout", "stderr" };
+	const char (*chosen)[sizeof(plan->output.chosen[0])] = plan->output.chosen;
+	bool same = !strcmp(chosen[0], chosen[1]);
+	int i;
+
+	for (i = same; i < 2; i++)
+		if (*chosen[i])
+			say("%s of %s %s, because that of this command is a pipe; --output sets "
+			    "another destination",
+			    same ? "the output" : names[i], plan->command[0], chosen[i]);
+}
+
+static int open_output(const struct switch_target *targets, struct plan *plan)
+{
+	struct generation info = {};
+	pid_t old = plan->old_pid;
+
+	if (!old && !generation_read(&targets[0].service, targets[0].old_gen, &info) &&
+	    proc_is_alive(info.pid, info.started))
+		old = info.pid;
+	if (output_open(plan->output_to, old, plan->command[0], &plan->output))
+		return -1;
+	report_output(plan);
+	return 0;
+}
+
+static int run(struct switch_target *targets, struct plan *plan)
 {
 	int err, i;
 
+	if (open_output(targets, plan))
+		return -1;
 	/* up to the switch a signal does not end us, but undoes what was done */
 	handle(on_signal);
 	err = hold_all(targets, plan->nr_services) || bring_up(targets, plan);
@@ -646,6 +732,8 @@ int cmd_restart(const struct arguments *args)
 	if (read_args(args, &plan))
 		return -1;
 	err = open_targets(args, &plan, targets);
+	if (!err && args->dry_run)
+		err = check_command(plan.command[0]);
 	if (!err && args->dry_run)
 		print_plan(targets, &plan);
 	else if (!err)

@@ -61,6 +61,8 @@ static void print_generation_json(const struct view *view, const struct generati
 	jsonw_uint_field(json, "since", generation->info.since);
 	jsonw_uint_field(json, "slots", generation->info.slots);
 	jsonw_uint_field(json, "sockets", generation->nr_slots);
+	if (generation->connections != CONNECTIONS_UNKNOWN)
+		jsonw_uint_field(json, "connections", generation->connections);
 	jsonw_name(json, "filled");
 	jsonw_start_array(json);
 	for (i = 0; i < generation->nr_slots; i++)
@@ -131,14 +133,18 @@ static void print_slot(const struct slot_view *slot)
 
 static void print_generation(const struct view *view, const struct generation_view *generation)
 {
+	char when[32], connections[32] = "";
 	time_t since = generation->info.since;
-	char when[32];
 	int i;
 
 	strftime(when, sizeof(when), "%F %T", localtime(&since));
-	printf("  generation %u%s  %s(%u)  %d of %u sockets  since %s\n", generation->info.number,
-	       is_current(view, generation) ? " (current)" : "", generation->info.comm,
-	       generation->info.pid, generation->nr_slots, generation->info.slots, when);
+	if (generation->connections != CONNECTIONS_UNKNOWN)
+		sprintf(connections, "  %d connection%s", generation->connections,
+			generation->connections == 1 ? "" : "s");
+	printf("  generation %u%s  %s(%u)  %d of %u sockets%s  since %s\n",
+	       generation->info.number, is_current(view, generation) ? " (current)" : "",
+	       generation->info.comm, generation->info.pid, generation->nr_slots,
+	       generation->info.slots, connections, when);
 	if (generation->nr_slots)
 		printf("    %4s  %8s  %-20s  %7s  %5s  %9s  %9s\n", "slot", "cookie", "process",
 		       "queue", "drops", "packets", "new flows");

@@ -7,8 +7,11 @@
  * program notes when it last selected a slot.
  */
 #include <errno.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "drain.h"
 
@@ -17,6 +20,8 @@
  */
 #define STEP_MS		50
 #define MAX_LOOKS	20
+#define COUNT_MS	1000	/* between two counts of connections, which read /proc */
+#define CLOSE_MS	3000	/* that children may take longer than their parent */
 
 struct backlog {
 	int nr_sockets;
@@ -91,14 +96,21 @@ __u64 drain_idle(const struct service *service, __u64 idle)
 	return service->config.steering.mode == UDP_NONE ? 1000 : 30000;
 }
 
-int drain_describe(char *text, size_t size, const char *name, __u32 number, __u64 idle)
+int drain_describe(char *text, size_t size, const struct service *service,
+		   const struct drain *drain, bool kill)
 {
-	char option[32] = "";
+	char idle[32] = "", by[80] = "", after[32] = "", file[256] = "";
 
-	if (idle != IDLE_DEFAULT)
-		snprintf(option, sizeof(option), " --idle %gs", idle / 1e3);
-	return snprintf(text, size, "reuseportctl drain %s --generation %u%s", name, number,
-			option);
+	if (drain->idle != IDLE_DEFAULT)
+		snprintf(idle, sizeof(idle), " --idle %gs", drain->idle / 1e3);
+	if (kill && drain->signals.nr)
+		snprintf(by, sizeof(by), " --kill %s", drain->signals.text);
+	if (kill && drain->signals.nr > 1 && drain->kill_after != KILL_AFTER_DEFAULT_MS)
+		snprintf(after, sizeof(after), " --kill-after %gs", drain->kill_after / 1e3);
+	if (kill && drain->pid_file)
+		snprintf(file, sizeof(file), " --pid-file %s", drain->pid_file);
+	return snprintf(text, size, "reuseportctl drain %s --generation %u%s%s%s%s", service->name,
+			drain->number, idle, by, after, file);
 }
 
 __u32 drain_choose(const struct service *service)
@@ -112,27 +124,25 @@ __u32 drain_choose(const struct service *service)
 	return 0;
 }
 
-/* How many UDP sockets the server of the generation has connected to peers at the address: a
- * server of DTLS or of tunnels has one for each. No program selects them.
- */
-static int count_connected(const struct service *service, __u32 number)
+int drain_check_pid_file(const char *path)
 {
-	struct socket_info *sockets;
-	struct held_socket *held;
-	struct generation info;
-	int count;
+	const char *slash = path ? strrchr(path, '/') : NULL;
+	char dir[PATH_MAX] = ".";
 
-	if (service->config.protocol != IPPROTO_UDP || generation_read(service, number, &info) ||
-	    !proc_is_alive(info.pid, info.started))
+	if (slash)
+		snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path + 1), path);
+	if (path && access(dir, W_OK))
+		return fail("--pid-file: no file can be made in %s (%s)", dir, strerror(errno));
+	return 0;
+}
+
+int drain_write_pid(const struct service *service, const struct drain *drain)
+{
+	struct generation info;
+
+	if (!drain->pid_file || generation_read(service, service->now.current, &info))
 		return 0;
-	count = sock_diag_list_connected(&service->endpoint, &sockets);
-	if (count > 0) {
-		count = sockets_find_owners(sockets, count, info.pid, &held);
-		if (count >= 0)
-			free(held);
-	}
-	free(sockets);
-	return count;
+	return proc_write_pid(drain->pid_file, info.pid);
 }
 
 static const char *last_event(const struct backlog *backlog)
@@ -140,13 +150,27 @@ static const char *last_event(const struct backlog *backlog)
 	return backlog->is_switch ? "switched" : "last packet";
 }
 
+/* "12 connections open, ", or nothing if that is not known */
+static const char *describe_connections(const struct service *service, int count, char *text)
+{
+	*text = '\0';
+	if (count > 0 && service->config.protocol == IPPROTO_UDP)
+		sprintf(text, "%d connected to a peer, ", count);
+	else if (count >= 0 && service->config.protocol == IPPROTO_TCP)
+		sprintf(text, "%d connection%s open, ", count, count == 1 ? "" : "s");
+	return text;
+}
+
 int drain_wait(struct service *service, const struct drain *drain)
 {
-	const char *unit = service->config.protocol == IPPROTO_TCP ? "connections" : "bytes";
-	__u64 begin = now_ms(), seen = 0, idle = drain_idle(service, drain->idle);
+	bool is_udp = service->config.protocol == IPPROTO_UDP;
+	const char *unit = is_udp ? "bytes" : "connections";
+	__u64 begin = now_ms(), seen = 0, counted = 0, idle = drain_idle(service, drain->idle);
 	__u32 looks = idle / STEP_MS, quiet = 0;
-	int connected = 0;
+	int connected = CONNECTIONS_UNKNOWN;
 	struct backlog backlog;
+	bool is_idle, is_late;
+	char text[64];
 
 	if (looks > MAX_LOOKS)
 		looks = MAX_LOOKS;
@@ -166,38 +190,44 @@ int drain_wait(struct service *service, const struct drain *drain)
 		quiet = backlog.queued || backlog.seen != seen ? 0 : quiet + 1;
 		seen = backlog.seen;
 		/* at least twice: a handshake may have ended in between */
-		if (quiet > looks && quiet > 1 && backlog.silent >= idle) {
-			connected = count_connected(service, drain->number);
-			if (connected <= 0)
-				return connected;
+		is_idle = quiet > looks && quiet > 1 && backlog.silent >= idle;
+		/* accepted connections are the server's business, before and after its signal */
+		if (is_idle && !is_udp)
+			return 0;
+		is_late = now_ms() >= drain->end;
+		if ((is_idle && connected <= 0) || is_late || now_ms() - counted >= COUNT_MS) {
+			if (connections_count(service, drain->number, &connected))
+				return -1;
+			counted = now_ms();
 		}
-		if (now_ms() >= drain->end && connected)
+		if (is_idle && connected <= 0)
+			return 0;
+		if (is_late && is_idle)
 			return fail("generation %u of service %s is still in use after %.1f s: "
 				    "%s(%d) has %d socket%s connected to a peer (ss -unp lists "
 				    "them); to continue waiting: %s",
 				    drain->number, service->name, (now_ms() - begin) / 1e3,
 				    backlog.comm, backlog.pid, connected,
 				    connected == 1 ? "" : "s", drain->resume_cmd);
-		if (now_ms() >= drain->end)
+		describe_connections(service, connected, text);
+		if (is_late)
 			return fail("generation %u of service %s is still in use after %.1f s: "
-				    "%llu %s queued, %s %.1f s ago. %s(%u) continues to "
+				    "%llu %s queued, %s%s %.1f s ago. %s(%u) continues to "
 				    "serve it, and generation %u gets new traffic; to continue "
 				    "waiting: %s",
 				    drain->number, service->name, (now_ms() - begin) / 1e3,
-				    backlog.queued, unit, last_event(&backlog),
+				    backlog.queued, unit, text, last_event(&backlog),
 				    backlog.silent / 1e3, backlog.comm,
 				    backlog.pid, service->now.current, drain->resume_cmd);
-		if (connected)
-			progress("generation %u: %d sockets, and %d connected to a peer",
-				 drain->number, backlog.nr_sockets, connected);
-		else
-			progress("generation %u: %d sockets, %llu %s queued, %s %.1f s ago "
-				 "(idle: %.1f s)",
-				 drain->number, backlog.nr_sockets, backlog.queued, unit,
-				 last_event(&backlog), backlog.silent / 1e3, idle / 1e3);
+		progress("generation %u of service %s: %d sockets, %llu %s queued, %s%s %.1f s "
+			 "ago (idle: %.1f s)",
+			 drain->number, service->name, backlog.nr_sockets, backlog.queued, unit,
+			 text, last_event(&backlog), backlog.silent / 1e3, idle / 1e3);
 		sleep_ms(STEP_MS);
 	}
 }
+
+/* -- Stopping ----------------------------------------------------------------------------- */
 
 /* List the processes that have sockets of a generation, as far as they are visible. */
 static int list_holders(const struct service *service, __u32 number, char *text, size_t size)
@@ -237,47 +267,260 @@ static int list_holders(const struct service *service, __u32 number, char *text,
 /* A process that has ended does not always take its sockets along: it may have left children
  * that have them, or it may run after all, under another number in its PID namespace.
  */
-static int check_closed(struct service *service, __u32 number, const struct process *process)
+static int fail_left(const struct drain_target *target, int nr)
 {
-	/* its children may end a moment later */
-	__u64 end = now_ms() + 3000;
 	char holders[256];
-	int nr;
 
-	while ((nr = generation_nr_sockets(service, number)) && now_ms() < end)
-		sleep_ms(20);
-	if (!nr)
-		return service_check_exists(service);
-	if (list_holders(service, number, holders, sizeof(holders)))
+	if (list_holders(target->service, target->number, holders, sizeof(holders)))
 		return -1;
 	return fail("process %d has ended, but %d socket%s of generation %u of service %s %s open: "
 		    "%s%s",
-		    process->pid, nr, nr == 1 ? "" : "s", number, service->name,
-		    nr == 1 ? "is" : "are",
+		    target->process.pid, nr, nr == 1 ? "" : "s", target->number,
+		    target->service->name, nr == 1 ? "is" : "are",
 		    *holders ? "stop the processes that have them, " :
 			       "the processes that have them are not visible here, run this in "
 			       "their PID namespace, or that of the host",
 		    holders);
 }
 
-int drain_wait_end(struct service *service, const struct drain *drain,
-		   const struct process *process, int signal)
+/* Does a process, or one that it has started, have sockets of the generation, and none of the
+ * current one?
+ */
+static bool has_sockets(const struct drain_target *target, pid_t pid)
 {
-	__u64 begin = now_ms();
+	const struct service *service = target->service;
+	struct held_socket *sockets;
+	struct member *members;
+	int count, nr_members, old = 0, current = 0, i;
+	__u32 number;
+
+	count = sockets_find(&service->endpoint, pid, &sockets);
+	if (count < 0)
+		return false;
+	nr_members = generation_members(service, &members);
+	for (i = 0; i < count && nr_members > 0; i++) {
+		number = member_find(members, nr_members, sockets[i].info.cookie);
+		old += number == target->number;
+		current += number == service->now.current;
+	}
+	free(members);
+	free(sockets);
+	return old && !current;
+}
+
+/* Send a signal to the process, or, once that has ended, to those of its descendants that have
+ * left sockets of the generation open. The lock is held.
+ */
+static int send_signal(const struct drain_target *target, int signal)
+{
+	const struct process *process;
+	int i;
+
+	if (!target->process.pid || proc_is_alive(target->process.pid, target->process.started))
+		return server_stop(&target->process, signal);
+	for (i = 0; i < target->nr_tree; i++) {
+		process = &target->tree[i];
+		if (has_sockets(target, process->pid) && server_stop(process, signal))
+			return -1;
+	}
+	drop_errors();
+	return 0;
+}
+
+struct stop {
+	struct drain_target *targets;
+	int count;
+	const struct process *known;
+	const struct drain *drain;
+	int nr_sent;		/* signals so far */
+	__u64 sent;		/* when the last one was */
+};
+
+static const char *last_signal(const struct stop *stop)
+{
+	return proc_signal_name(stop->drain->signals.list[stop->nr_sent - 1]);
+}
+
+/* The one that follows, or NULL */
+static const char *next_signal(const struct stop *stop)
+{
+	const struct signals *signals = &stop->drain->signals;
+
+	return stop->nr_sent < signals->nr ? proc_signal_name(signals->list[stop->nr_sent]) : NULL;
+}
+
+static bool is_first_of(const struct stop *stop, int index)
+{
+	int i;
+
+	for (i = 0; i < index; i++)
+		if (stop->targets[i].process.pid == stop->targets[index].process.pid)
+			return false;
+	return true;
+}
+
+/* Find what is to get the next signal, with the locks held. */
+static int find_target(const struct stop *stop, struct drain_target *target)
+{
+	if (server_find(target->service, target->number, stop->known, &target->process))
+		return -1;
+	if (target->tree || !target->process.pid)
+		return 0;
+	target->nr_tree = proc_tree(target->process.pid, &target->tree);
+	return target->nr_tree < 0 ? -1 : 0;
+}
+
+/* The next signal, unless the server serves the current generation again. */
+static int send_next(struct stop *stop, bool *signalled)
+{
+	int signal = stop->drain->signals.list[stop->nr_sent], i, err = 0;
+
+	for (i = 0; i < stop->count && !err; i++)
+		err = service_lock(stop->targets[i].service) ||
+		      find_target(stop, &stop->targets[i]);
+	if (!err && stop->drain->is_over && stop->drain->is_over())
+		err = -1;
+	*signalled |= !err;
+	for (i = 0; i < stop->count && !err; i++) {
+		const struct process *process = &stop->targets[i].process;
+
+		if (!is_first_of(stop, i))
+			continue;
+		if (stop->nr_sent && process->pid &&
+		    proc_is_alive(process->pid, process->started))
+			say("service %s: process %d has not ended %.1f s after %s, sending %s",
+			    stop->targets[i].service->name, process->pid,
+			    (now_ms() - stop->sent) / 1e3, last_signal(stop), next_signal(stop));
+		err = send_signal(&stop->targets[i], signal);
+		if (!err && process->pid && proc_ignores(process->pid, signal))
+			say("service %s: process %d ignores %s", stop->targets[i].service->name,
+			    process->pid, proc_signal_name(signal));
+	}
+	for (i = 0; i < stop->count; i++)
+		service_unlock(stop->targets[i].service);
+	stop->nr_sent++;
+	stop->sent = now_ms();
+	return err ? -1 : 0;
+}
+
+/* Why a process has not ended, as far as that can be seen. */
+static const char *describe_delay(const struct stop *stop, const struct drain_target *target,
+				  int connections, char *text)
+{
+	int signal = stop->drain->signals.list[stop->nr_sent - 1];
+
+	if (proc_ignores(target->process.pid, signal))
+		sprintf(text, "it ignores %s, --kill %s,KILL would end it", last_signal(stop),
+			last_signal(stop));
+	else if (connections > 0)
+		sprintf(text, "it has %d connection%s open", connections,
+			connections == 1 ? "" : "s");
+	else
+		strcpy(text, "it may have connections to serve");
+	return text;
+}
+
+/* Wait until the process has ended. Return 1 if it has not when the next signal is due. */
+static int wait_for_process(const struct stop *stop, const struct drain_target *target)
+{
+	const struct process *process = &target->process;
+	const struct drain *drain = stop->drain;
+	struct service *service = target->service;
+	int connections = CONNECTIONS_UNKNOWN;
+	char text[128], next[64] = "";
+	__u64 counted = 0, now;
 
 	while (process->pid && proc_is_alive(process->pid, process->started)) {
+		now = now_ms();
 		if (service_read_state(service))
 			return -1;
-		if (now_ms() >= drain->end)
+		if (now - counted >= COUNT_MS || now >= drain->end) {
+			if (connections_count(service, target->number, &connections))
+				return -1;
+			counted = now;
+		}
+		if (now >= drain->end)
 			return fail("process %d of generation %u of service %s is still running "
-				    "%.1f s after signal %d: it may have connections to serve. "
+				    "%.1f s after %s: %s. "
 				    "Generation %u gets new traffic; to send the signal again and "
 				    "continue waiting: %s",
-				    process->pid, drain->number, service->name,
-				    (now_ms() - begin) / 1e3, signal, service->now.current,
-				    drain->resume_cmd);
-		progress("waiting for process %d to end", process->pid);
+				    process->pid, target->number, service->name,
+				    (now - stop->sent) / 1e3, last_signal(stop),
+				    describe_delay(stop, target, connections, text),
+				    service->now.current, drain->resume_cmd);
+		if (next_signal(stop)) {
+			if (now >= stop->sent + drain->kill_after)
+				return 1;
+			sprintf(next, ", %s follows in %.1f s", next_signal(stop),
+				(stop->sent + drain->kill_after - now) / 1e3);
+		}
+		progress("generation %u of service %s: %ssent %s to process %d %.1f s ago, waiting "
+			 "for its end%s",
+			 target->number, service->name,
+			 describe_connections(service, connections, text), last_signal(stop),
+			 process->pid, (now - stop->sent) / 1e3, next);
 		sleep_ms(20);
 	}
-	return check_closed(service, drain->number, process);
+	return 0;
+}
+
+/* Kill those that a killed process has left: it could not stop them. */
+static int kill_left(const struct drain_target *target)
+{
+	struct service *service = target->service;
+	int err = 0;
+
+	if (service_lock(service)) {
+		/* another command holds it: the next try is soon */
+		drop_errors();
+		return 0;
+	}
+	if (service->now.current != target->number)
+		err = send_signal(target, SIGKILL);
+	service_unlock(service);
+	return err;
+}
+
+/* The same for the sockets of the generation, which its children may have. */
+static int wait_for_sockets(const struct stop *stop, const struct drain_target *target)
+{
+	bool is_killed = stop->drain->signals.list[stop->nr_sent - 1] == SIGKILL;
+	__u64 end = now_ms() + CLOSE_MS;
+	int nr;
+
+	while ((nr = generation_nr_sockets(target->service, target->number))) {
+		if (now_ms() >= end)
+			return next_signal(stop) ? 1 : fail_left(target, nr);
+		if (is_killed && kill_left(target))
+			return -1;
+		progress("generation %u of service %s: process %d has ended, waiting for %d "
+			 "socket%s that %s open",
+			 target->number, target->service->name, target->process.pid, nr,
+			 nr == 1 ? "" : "s", nr == 1 ? "is" : "are");
+		sleep_ms(20);
+	}
+	return service_check_exists(target->service);
+}
+
+int drain_stop(struct drain_target *targets, int count, const struct process *known,
+	       const struct drain *drain, bool *signalled)
+{
+	struct stop stop = {
+		.targets = targets,
+		.count = count,
+		.known = known,
+		.drain = drain,
+	};
+	int err = 1, i;
+
+	while (err == 1) {
+		err = send_next(&stop, signalled);
+		for (i = 0; i < count && !err; i++)
+			err = wait_for_process(&stop, &targets[i]);
+		for (i = 0; i < count && !err; i++)
+			err = wait_for_sockets(&stop, &targets[i]);
+	}
+	for (i = 0; i < count; i++)
+		free(targets[i].tree);
+	return err;
 }

@@ -3,6 +3,8 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,21 +165,116 @@ int proc_signal(pid_t pid, __u64 started, int signal)
 	return err;
 }
 
-int proc_parse_signal(const char *name)
+int proc_write_pid(const char *path, pid_t pid)
 {
-	static const struct {
-		const char *name;
-		int number;
-	} signals[] = {
-		{ "TERM", SIGTERM },   { "QUIT", SIGQUIT }, { "INT", SIGINT },
-		{ "HUP", SIGHUP },     { "USR1", SIGUSR1 }, { "USR2", SIGUSR2 },
-		{ "WINCH", SIGWINCH }, { "KILL", SIGKILL },
-	};
-	const char *bare = strncasecmp(name, "SIG", 3) ? name : name + 3;
+	char unfinished[PATH_MAX];
+	int fd, err = 0;
+
+	if (snprintf(unfinished, sizeof(unfinished), "%s.XXXXXX", path) >= (int)sizeof(unfinished))
+		return fail("the name of the PID file %s is too long", path);
+	fd = mkostemp(unfinished, O_CLOEXEC);
+	if (fd >= 0) {
+		if (fchmod(fd, 0644) || dprintf(fd, "%d\n", pid) < 0 || rename(unfinished, path))
+			err = errno;
+		close(fd);
+		if (!err)
+			return 0;
+		unlink(unfinished);
+	} else {
+		err = errno;
+	}
+	return fail("cannot write the PID file %s (%s)", path, strerror(err));
+}
+
+static const struct {
+	const char *name;
+	int number;
+} stop_signals[] = {
+	{ "TERM", SIGTERM },   { "QUIT", SIGQUIT }, { "INT", SIGINT },
+	{ "HUP", SIGHUP },     { "USR1", SIGUSR1 }, { "USR2", SIGUSR2 },
+	{ "WINCH", SIGWINCH }, { "KILL", SIGKILL },
+};
+
+const char *proc_signal_name(int signal)
+{
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(signals); i++)
-		if (!strcasecmp(bare, signals[i].name) || atoi(name) == signals[i].number)
-			return signals[i].number;
-	return fail("\"%s\" is not a signal that stops a server: use one of " STOP_SIGNALS, name);
+	for (i = 0; i < ARRAY_SIZE(stop_signals); i++)
+		if (stop_signals[i].number == signal)
+			return stop_signals[i].name;
+	return "?";
+}
+
+/* The number of the signal that the first @len characters of @text name, or 0. */
+static int find_signal(const char *text, int len)
+{
+	char word[16], *end;
+	unsigned int i;
+	long number;
+
+	if (len >= (int)sizeof(word))
+		return 0;
+	sprintf(word, "%.*s", len, text);
+	number = strtol(word, &end, 10);
+	if (*end || end == word)
+		number = 0;
+	if (!strncasecmp(word, "SIG", 3))
+		memmove(word, word + 3, len - 2);
+	for (i = 0; i < ARRAY_SIZE(stop_signals); i++)
+		if (!strcasecmp(word, stop_signals[i].name) || number == stop_signals[i].number)
+			return stop_signals[i].number;
+	return 0;
+}
+
+int proc_parse_signals(const char *text, struct signals *signals)
+{
+	int len, signal, last = 0;
+	const char *word = text;
+
+	*signals = (struct signals){};
+	for (;; word += len + 1) {
+		len = strcspn(word, ",");
+		signal = find_signal(word, len);
+		if (!signal)
+			return fail("\"%.*s\" is not a signal that stops a server: use one of "
+				    STOP_SIGNALS ", or several that are sent in turn, such as "
+				    "TERM,KILL", len, word);
+		if (last == SIGKILL)
+			return fail("--kill %s: no signal can follow KILL", text);
+		if (signals->nr == MAX_SIGNALS)
+			return fail("--kill takes up to %d signals", MAX_SIGNALS);
+		sprintf(signals->text + strlen(signals->text), "%s%s", signals->nr ? "," : "",
+			proc_signal_name(signal));
+		signals->list[signals->nr++] = signal;
+		last = signal;
+		if (!word[len])
+			return 0;
+	}
+}
+
+bool proc_ignores(pid_t pid, int signal)
+{
+	unsigned long long ignored = 0, caught = 0, mask = 1ULL << (signal - 1);
+	char path[64], line[256], *last;
+	bool is_init = false;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	file = fopen(path, "re");
+	if (!file || signal == SIGKILL) {
+		if (file)
+			fclose(file);
+		return false;
+	}
+	while (fgets(line, sizeof(line), file)) {
+		sscanf(line, "SigIgn: %llx", &ignored);
+		sscanf(line, "SigCgt: %llx", &caught);
+		/* its PID in each namespace, the innermost last */
+		last = strncmp(line, "NSpid:", 6) ? NULL : strrchr(line, '\t');
+		if (last)
+			is_init = atoi(last) == 1;
+	}
+	fclose(file);
+	/* WINCH has no effect unless it is handled */
+	return ignored & mask || (!(caught & mask) && (is_init || signal == SIGWINCH));
 }

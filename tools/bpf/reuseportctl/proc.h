@@ -8,6 +8,15 @@
 /* What --kill takes. */
 #define STOP_SIGNALS "TERM QUIT INT HUP USR1 USR2 WINCH KILL"
 
+#define MAX_SIGNALS 8
+
+/* The signals that stop a server, in turn. */
+struct signals {
+	int nr;
+	int list[MAX_SIGNALS];
+	char text[64];		/* as --kill takes them */
+};
+
 struct process {
 	pid_t pid;
 	pid_t parent;
@@ -28,7 +37,15 @@ __u64 proc_netns(const char *pid);
 bool proc_is_alive(pid_t pid, __u64 started);
 /* Send a signal to that process and no other. Return -1 and set errno on failure. */
 int proc_signal(pid_t pid, __u64 started, int signal);
-/* The number of a signal of STOP_SIGNALS, or -1. */
-int proc_parse_signal(const char *name);
+/* Write a PID file. It is replaced, so that no reader finds half of it. */
+int proc_write_pid(const char *path, pid_t pid);
+/* Does it ignore the signal, or is it the init process of a PID namespace that does not handle
+ * it? A process that blocks it may wait for it.
+ */
+bool proc_ignores(pid_t pid, int signal);
+/* "TERM,QUIT,KILL": signals of STOP_SIGNALS */
+int proc_parse_signals(const char *text, struct signals *signals);
+/* "TERM" */
+const char *proc_signal_name(int signal);
 
 #endif

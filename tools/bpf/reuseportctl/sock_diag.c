@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Listeners and bound UDP sockets, as sock_diag reports them. */
+/* Listeners, bound UDP sockets and connections, as sock_diag reports them. */
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -85,6 +85,18 @@ static int add_socket(struct socket_list *all, const struct nlmsghdr *nlh)
 	return 0;
 }
 
+static __u32 states(__u32 protocol, bool connected)
+{
+	/* a connected UDP socket is established */
+	if (protocol == IPPROTO_UDP)
+		return 1 << (connected ? TCP_ESTABLISHED : TCP_CLOSE);
+	if (!connected)
+		return 1 << TCP_LISTEN;
+	/* a process may also have a connection open that one side or both have ended */
+	return 1 << TCP_ESTABLISHED | 1 << TCP_CLOSE_WAIT | 1 << TCP_FIN_WAIT1 |
+	       1 << TCP_FIN_WAIT2 | 1 << TCP_LAST_ACK | 1 << TCP_CLOSING;
+}
+
 /* Hand the sockets of a protocol to @add. Return an errno. */
 static int dump(int nl, struct socket_list *all, __u32 protocol,
 		int (*add)(struct socket_list *all, const struct nlmsghdr *nlh))
@@ -104,10 +116,7 @@ static int dump(int nl, struct socket_list *all, __u32 protocol,
 			.sdiag_family = all->endpoint->family,
 			.sdiag_protocol = protocol,
 			.idiag_ext = 1 << (INET_DIAG_SKMEMINFO - 1),
-			/* a connected UDP socket is established */
-			.idiag_states = all->connected		? 1 << TCP_ESTABLISHED :
-					protocol == IPPROTO_UDP ? 1 << TCP_CLOSE :
-								  1 << TCP_LISTEN,
+			.idiag_states = states(protocol, all->connected),
 			.id.idiag_sport = all->endpoint->port,
 		},
 		.attr = {

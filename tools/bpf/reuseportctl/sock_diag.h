@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Layer 1: listeners and bound UDP sockets, as sock_diag reports them. */
+/* Layer 1: listeners, bound UDP sockets and connections, as sock_diag reports them. */
 #ifndef __REUSEPORTCTL_SOCK_DIAG_H
 #define __REUSEPORTCTL_SOCK_DIAG_H
 
@@ -26,8 +26,8 @@ struct socket_info {
  * protocol and family. Return how many, or -1. The caller frees *@list.
  */
 int sock_diag_list(const struct endpoint *endpoint, struct socket_info **list);
-/* The UDP sockets that are connected to a peer, at the port of @endpoint and at its address, or
- * at any of the family if that is a wildcard.
+/* The TCP connections, or UDP sockets that are connected to a peer, at the port of @endpoint and
+ * at its address, or at any of the family if that is a wildcard.
  */
 int sock_diag_list_connected(const struct endpoint *endpoint, struct socket_info **list);
 

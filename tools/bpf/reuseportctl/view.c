@@ -19,9 +19,11 @@ static int view_generation(struct view *view, __u32 number)
 
 	if (generation_read(&view->service, number, &generation->info))
 		return 0;
+	generation->connections = CONNECTIONS_UNKNOWN;
 	/* one that has ended is of no interest, unless it is the current one */
 	if (!generation_read_cookies(&view->service, &generation->info, cookies) &&
-	    number != view->service.now.current)
+	    number != view->service.now.current &&
+	    !proc_is_alive(generation->info.pid, generation->info.started))
 		return 0;
 	generation->slots = calloc(generation->info.slots, sizeof(*generation->slots));
 	if (!generation->slots)
@@ -250,6 +252,29 @@ static void list_groups(const struct views *views, __u32 protocol, struct groups
 		groups->count = group_list(protocol, iterator, &groups->list);
 }
 
+/* Count connections. A generation without sockets is left out unless its server still has some
+ * open.
+ */
+static int view_connections(struct view *view, bool all)
+{
+	struct generation_view *generation;
+	int i, kept = 0;
+
+	for (i = 0; i < view->nr_generations; i++) {
+		generation = &view->generations[i];
+		if (all && connections_count(&view->service, generation->info.number,
+					     &generation->connections))
+			return -1;
+		if (generation->nr_slots || generation->connections > 0 ||
+		    generation->info.number == view->service.now.current)
+			view->generations[kept++] = *generation;
+		else
+			free(generation->slots);
+	}
+	view->nr_generations = kept;
+	return 0;
+}
+
 static void join(struct views *views, bool all)
 {
 	struct groups tcp = { .count = -1 }, udp = { .count = -1 };
@@ -309,6 +334,8 @@ int views_load(struct views *views, const char *name, bool all)
 {
 	int err;
 
+	int i;
+
 	*views = (struct views){};
 	if (name) {
 		views->list = calloc(1, sizeof(*views->list));
@@ -323,6 +350,9 @@ int views_load(struct views *views, const char *name, bool all)
 	}
 	if (err || view_sockets(views, all))
 		return -1;
+	for (i = 0; i < views->count; i++)
+		if (view_connections(&views->list[i], all && views->list[i].is_here))
+			return -1;
 	join(views, all);
 	return 0;
 }

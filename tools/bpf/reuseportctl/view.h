@@ -3,7 +3,7 @@
 #ifndef __REUSEPORTCTL_VIEW_H
 #define __REUSEPORTCTL_VIEW_H
 
-#include "generation.h"
+#include "connections.h"
 
 struct slot_view {
 	__u32 number;
@@ -17,6 +17,7 @@ struct generation_view {
 	struct generation info;
 	struct slot_view *slots;
 	int nr_slots;
+	int connections;		/* that its server has open, or CONNECTIONS_UNKNOWN */
 };
 
 enum view_program {

@@ -114,3 +114,79 @@ test_drain_connected() {
 	kill "$old"
 	must "$ctl" drain "$s" --generation 1 --idle 200ms
 }
+
+# Sets pid: a server whose main process ignores TERM, and whose children do not. stubborn NAME
+stubborn() {
+	sh -c "trap '' TERM; $helper serve $ip 127.0.0.1 $port $1 & wait" &
+	pid=$!
+	echo $pid >>"$tmp/pids"
+	until_sockets 4
+}
+
+# A server that ignores its signal is reported, and --kill with several signals sends the next one;
+# KILL also ends the children that a killed process leaves.
+test_drain_ignored() {
+	stubborn A
+	old=$pid
+	attach "$old"
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	refuse "process $old .* is still running .* after TERM: it ignores TERM, --kill TERM,KILL would end it" \
+		"$ctl" drain "$s" --idle 100ms --timeout 1s --kill TERM
+	says "process $old ignores TERM"
+	refuse 'is not a signal that stops a server' "$ctl" drain "$s" --kill TERM,
+	refuse 'no signal can follow KILL' "$ctl" drain "$s" --kill KILL,TERM
+	refuse '--kill-after is the time between two signals' "$ctl" drain "$s" --kill KILL --kill-after 1s
+	refuse "ignores TERM, --kill TERM,KILL would end it.*waiting: .*--kill TERM,QUIT --kill-after 1800s" \
+		"$ctl" drain "$s" --idle 100ms --timeout 1s --kill term,SIGQUIT --kill-after 30m
+	must "$ctl" drain "$s" --idle 100ms --kill TERM,KILL --kill-after 500ms
+	says "process $old has not ended .* after TERM, sending KILL" 'generation 1 .* has stopped'
+	! kill -0 "$old" 2>/dev/null || broken 'the old server lives'
+	[ ! "$(pid_of A)" ] || broken 'its children live'
+	all_from B
+}
+
+# restart sends several signals too; children that outlive their parent get those that follow.
+test_restart_escalates() {
+	stubborn A
+	attach "$pid"
+	must "$ctl" restart "$s" --idle 100ms --kill TERM,KILL --kill-after 500ms -- \
+		"$helper" serve $ip 127.0.0.1 "$port" B
+	says "process $pid has not ended .* after TERM, sending KILL" 'generation 1 .* has stopped'
+	! kill -0 "$pid" 2>/dev/null || broken 'the old server lives'
+	new=$(pid_of B)
+	# TERM ends the shell alone
+	must "$ctl" detach "$s"
+	kill "$new"
+	until_sockets 0
+	sh -c "$helper serve $ip 127.0.0.1 $port A & wait" &
+	pid=$!
+	echo $pid >>"$tmp/pids"
+	until_sockets 4
+	attach $pid
+	must "$ctl" restart "$s" --idle 100ms --kill HUP,TERM --kill-after 500ms -- \
+		"$helper" serve $ip 127.0.0.1 "$port" B
+	says 'generation 1 .* has stopped'
+	[ ! "$(pid_of A)" ] || broken 'the children of the old server live'
+	pid_of B >/dev/null
+	all_from B
+}
+
+# Connections that a generation has open are shown, and named by drain.
+test_drain_connections() {
+	server A -k
+	old=$pid
+	attach "$old"
+	all_from A 5
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	must "$ctl" show "$s"
+	says "generation 1  helper($old)  4 of 4 sockets  5 connections" \
+		"generation 2 (current)  helper($pid)  4 of 4 sockets  0 connections"
+	must "$ctl" -j show "$s"
+	says '"generation":1,"current":false,[^[]*"connections":5' \
+		'"generation":2,"current":true,[^[]*"connections":0'
+	must "$ctl" drain "$s" --idle 100ms
+	says 'is drained: its server can be stopped, it still has 5 connections open'
+	must "$ctl" drain "$s" --idle 100ms --kill TERM
+}

@@ -21,6 +21,7 @@ test_words() {
 	refuse 'takes a value' "$ctl" drain "$s" --idle
 	refuse 'is not a valid name' "$ctl" attach ../x tcp 127.0.0.1:1 --pid 1 -n
 	refuse 'no service' "$ctl" switch "$s" --pid 1
+	refuse 'service web is named twice' "$ctl" restart web dns web -- true
 	must "$ctl" help
 	must "$ctl" version
 	must "$ctl" -j version
@@ -86,6 +87,9 @@ test_dry_runs() {
 	all_from A
 	must "$ctl" -n restart "$s" -- false
 	says 'would start false'
+	refuse 'cannot start /nonexistent (No such file' "$ctl" -n restart "$s" -- /nonexistent
+	refuse 'cannot start nonexistent (No such file' "$ctl" -n restart "$s" -- nonexistent
+	refuse 'cannot start /tmp (Permission denied)' "$ctl" -n restart "$s" -- /tmp
 	show
 	says '"current":1'
 }

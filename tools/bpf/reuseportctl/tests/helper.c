@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Servers, clients and tools for the tests of reuseportctl.
  *
- * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-b INTERFACE] [-a] [-c] [-i] [-m] [-n]
- *	[-p] [-x] tcp|udp ADDR PORT NAME
+ * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-b INTERFACE] [-a] [-c] [-i] [-k] [-m]
+ *	[-n] [-p] [-x] tcp|udp ADDR PORT NAME
  *	A server of WORKERS processes (4) with SOCKETS sockets (1) each. It answers each
  *	connection or datagram with NAME. SIGTERM ends it: the workers answer what is
  *	queued, close their sockets, and exit.
@@ -11,6 +11,7 @@
  *	-c	give each UDP peer a socket of its own, connected to it
  *	-d	wait MS milliseconds before bind()
  *	-i	answer with NAME and the number of the worker, from 0
+ *	-k	keep TCP connections open after the answer
  *	-m	use MPTCP instead of TCP
  *	-n	do not set SO_REUSEPORT
  *	-p	attach a classic BPF program that selects the first socket of the group
@@ -53,6 +54,10 @@
  * helper hold DIRECTORY
  *	Hold an flock() on DIRECTORY until killed; print "held" once it has it.
  *
+ * helper listen PATH
+ *	Accept connections to the unix socket PATH, one after another, and print what they
+ *	send.
+ *
  * helper unable COMMAND...
  *	Run COMMAND with pidfd_getfd() forbidden, as in a container.
  *
@@ -83,6 +88,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #define die(fmt, ...) do {							\
@@ -163,6 +169,8 @@ static int open_server(const struct target *target, bool reuseport)
 
 /* -- serve ----------------------------------------------------------------- */
 
+static bool keeping;
+
 static bool answer_one(int type, int fd, const char *name)
 {
 	struct sockaddr_storage from;
@@ -181,7 +189,8 @@ static bool answer_one(int type, int fd, const char *name)
 		return false;
 	if (send(conn, name, strlen(name), MSG_NOSIGNAL) < 0)
 		fprintf(stderr, "helper: send: %s\n", strerror(errno));
-	close(conn);
+	if (!keeping)
+		close(conn);
 	return true;
 }
 
@@ -246,7 +255,7 @@ static int serve(int argc, char **argv)
 	char name[64];
 	char byte;
 
-	while ((option = getopt(argc, argv, "w:s:d:u:b:acimnpx")) > 0) {
+	while ((option = getopt(argc, argv, "w:s:d:u:b:acikmnpx")) > 0) {
 		switch (option) {
 		case 'w':
 			workers = atoi(optarg);
@@ -276,6 +285,9 @@ static int serve(int argc, char **argv)
 			break;
 		case 'i':
 			numbered = true;
+			break;
+		case 'k':
+			keeping = true;
 			break;
 		case 'n':
 			reuseport = false;
@@ -644,6 +656,27 @@ static int hold(int argc, char **argv)
 	return 0;
 }
 
+static int listen_unix(int argc, char **argv)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0), conn;
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	char text[256];
+	ssize_t len;
+
+	if (argc != 2 || strlen(argv[1]) >= sizeof(at.sun_path))
+		return 2;
+	strcpy(at.sun_path, argv[1]);
+	if (bind(fd, (void *)&at, sizeof(at)) || listen(fd, 8))
+		die("%s", argv[1]);
+	while ((conn = accept(fd, NULL, NULL)) >= 0) {
+		while ((len = read(conn, text, sizeof(text))) > 0)
+			if (write(STDOUT_FILENO, text, len) != len)
+				die("write");
+		close(conn);
+	}
+	die("accept");
+}
+
 /* -- unable, strip --------------------------------------------------------- */
 
 static int unable(int argc, char **argv)
@@ -689,7 +722,7 @@ int main(int argc, char **argv)
 		{ "serve", serve },   { "both", both },	    { "load", load },
 		{ "killat", killat }, { "filter", filter }, { "hold", hold },
 		{ "interrupt", interrupt }, { "calls", calls },
-		{ "flood", flood },
+		{ "flood", flood },   { "listen", listen_unix },
 	};
 	unsigned int i;
 

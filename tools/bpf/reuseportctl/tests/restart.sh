@@ -350,3 +350,104 @@ test_restart_force() {
 	says '^A 8000$' '^moved 0$'
 	all_from B
 }
+
+# A server that first writes to stdout and stderr. noisy NAME
+noisy() {
+	echo "echo out-$1; echo err-$1 >&2; exec $helper serve $ip 127.0.0.1 $port $1"
+}
+
+piped() { [ -e "$tmp/piped" ]; }
+
+# restart_piped OPTION...: restart to B with stdout and stderr in a pipe, and wait for its end
+restart_piped() {
+	rm -f "$tmp/piped"
+	("$ctl" restart "$s" --idle 100ms "$@" -- sh -c "$(noisy B)" 2>&1 | cat >"$tmp/out"
+		: >"$tmp/piped") &
+	echo $! >>"$tmp/pids"
+	wait_until 'the end of the pipe' piped
+	pid_of B >/dev/null
+	says 'generation 1 .* has stopped'
+	cp "$tmp/out" "$tmp/said"
+	must "$ctl" detach "$s"
+	kill "$(pid_of B)"
+	until_sockets 0
+	cp "$tmp/said" "$tmp/out"
+}
+
+# The new server does not keep a pipe of restart open: it writes to where the old one does, or to
+# the journal, or nowhere; --output names another destination, and "inherit" keeps the pipe.
+test_restart_output() {
+	# a file
+	sh -c "$(noisy A)" >"$tmp/log" 2>&1 &
+	echo $! >>"$tmp/pids"
+	until_sockets 4
+	attach "$(pid_of A)"
+	restart_piped
+	says "the output of sh goes to that of process [1-9]"
+	! grep -q '^out-B' "$tmp/out" || broken 'it has the pipe'
+	[ "$(cat "$tmp/log")" = "$(printf 'out-A\nerr-A\nout-B\nerr-B')" ] || broken 'not in the log of A'
+	# of no use
+	server A </dev/null >/dev/null 2>&1
+	attach "$pid"
+	restart_piped
+	says "the output of sh is discarded"
+	server A
+	attach "$pid"
+	restart_piped --output "$tmp/file"
+	[ "$(cat "$tmp/file")" = "$(printf 'out-B\nerr-B')" ] || broken 'not in the file'
+	server A
+	attach "$pid"
+	restart_piped --output null
+	! grep -q '^out-B' "$tmp/out" || broken 'it has the pipe'
+	# ours is a file: it gets that
+	server A
+	attach "$pid"
+	"$ctl" restart "$s" --idle 100ms -- sh -c "$(noisy B)" >>"$tmp/ours" 2>&1
+	cp "$tmp/ours" "$tmp/out"
+	says '^out-B' '^err-B' 'has stopped'
+	must "$ctl" restart "$s" --idle 100ms --output old -- sh -c "$(noisy C)"
+	pid_of C >/dev/null
+	cp "$tmp/ours" "$tmp/out"
+	says '^out-B' '^err-B' '^out-C' '^err-C'
+	refuse '--output takes inherit, old' "$ctl" restart "$s" --output nowhere -- true
+	refuse '--output: cannot open /nonexistent/x (No such file' "$ctl" restart "$s" --output /nonexistent/x -- true
+}
+
+# Where there is a journal, it gets what would be discarded, under the name of the server.
+test_restart_journal() {
+	server A </dev/null >/dev/null 2>&1
+	attach "$pid"
+	refuse '--output journal: cannot connect' "$ctl" restart "$s" --output journal -- true
+	mkdir -p /run/systemd/journal
+	"$helper" listen /run/systemd/journal/stdout >"$tmp/journal" &
+	echo $! >>"$tmp/pids"
+	wait_until 'a journal' [ -e /run/systemd/journal/stdout ]
+	restart_piped
+	rm /run/systemd/journal/stdout
+	says 'the output of sh goes to the journal'
+	until_said "$tmp/journal" err-B
+	[ "$(cat "$tmp/journal")" = "$(printf 'sh\n\n6\n1\n0\n0\n0\nout-B\nsh\n\n6\n1\n0\n0\n0\nerr-B')" ] ||
+		broken "$(cat "$tmp/journal")"
+}
+
+# --pid-file has the PID of the new server, also if the old one removes the file as it exits.
+test_restart_pid_file() {
+	echo "trap 'kill \$c; rm -f $tmp/pid; wait \$c; exit 0' TERM
+		echo \$\$ >$tmp/pid; $helper serve $ip 127.0.0.1 $port \$1 & c=\$!; wait" >"$tmp/server"
+	sh "$tmp/server" A &
+	old=$!
+	echo $old >>"$tmp/pids"
+	until_sockets 4
+	attach $old
+	refuse '--pid-file: no file can be made in /nonexistent/' \
+		"$ctl" restart "$s" --pid-file /nonexistent/pid -- sh "$tmp/server" B
+	for name in B C; do
+		must "$ctl" restart "$s" --idle 100ms --pid-file "$tmp/pid" -- sh "$tmp/server" $name
+		says 'generation [12] .* has stopped'
+		all_from $name
+		[ "$(cat "$tmp/pid")" = "$("$ctl" pid "$s")" ] || broken 'another PID in the file'
+		cat "$tmp/pid" >>"$tmp/pids"
+	done
+	kill -TERM "$(cat "$tmp/pid")"
+	until_sockets 0
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The connections that the server of a generation has open.
+ *
+ * The kernel does not tell which listener a connection was accepted from. It was accepted by a
+ * process of the server, though: a connection counts for the generation whose main process is
+ * the nearest one among the ancestors of a process that has it open. The nearest one, because
+ * some servers start their successor, which is a generation of its own, as a child.
+ *
+ * A connection that waits to be accepted belongs to no process, and does not count.
+ */
+#include <stdlib.h>
+
+#include "connections.h"
+
+struct mains {
+	struct generation list[MAX_GENERATIONS];
+	int nr;
+};
+
+static void read_mains(const struct service *service, struct mains *mains)
+{
+	const __u32 *numbers = service->now.generations;
+	int i;
+
+	mains->nr = 0;
+	for (i = 0; i < MAX_GENERATIONS; i++)
+		if (!generation_read(service, numbers[i], &mains->list[mains->nr]))
+			mains->nr++;
+}
+
+/* The generation, the newest one if one process is the main process of several, that a process
+ * belongs to.
+ */
+static __u32 find_generation(const struct mains *mains, pid_t pid)
+{
+	struct process process;
+	int i;
+
+	while (!proc_read(pid, &process)) {
+		for (i = 0; i < mains->nr; i++)
+			if ((pid_t)mains->list[i].pid == pid &&
+			    mains->list[i].started == process.started)
+				return mains->list[i].number;
+		pid = process.parent;
+	}
+	return 0;
+}
+
+int connections_count(const struct service *service, __u32 number, int *count)
+{
+	struct socket_info *sockets;
+	struct held_socket *held;
+	struct generation info;
+	struct mains mains;
+	__u32 owner = 0;
+	int nr, i;
+
+	*count = CONNECTIONS_UNKNOWN;
+	if (generation_read(service, number, &info) || !proc_is_alive(info.pid, info.started))
+		return 0;
+	nr = sock_diag_list_connected(&service->endpoint, &sockets);
+	if (nr > 0) {
+		nr = sockets_find_owners(sockets, nr, info.pid, &held);
+		if (nr < 0) {
+			free(sockets);
+			return -1;
+		}
+		read_mains(service, &mains);
+		*count = 0;
+		/* those of one process are next to each other */
+		for (i = 0; i < nr; i++) {
+			if (!i || held[i].pid != held[i - 1].pid)
+				owner = find_generation(&mains, held[i].pid);
+			*count += owner == number;
+		}
+		free(held);
+	} else if (!nr) {
+		*count = 0;
+	}
+	free(sockets);
+	return nr < 0 ? -1 : 0;
+}
