@@ -19,12 +19,11 @@ struct mains {
 
 static void read_mains(const struct service *service, struct mains *mains)
 {
-	const __u32 *numbers = service->now.generations;
-	int i;
+	__u32 number;
 
 	mains->nr = 0;
-	for (i = 0; i < MAX_GENERATIONS; i++)
-		if (!generation_read(service, numbers[i], &mains->list[mains->nr]))
+	for_each_generation(service, number)
+		if (!generation_read(service, number, &mains->list[mains->nr]))
 			mains->nr++;
 }
 

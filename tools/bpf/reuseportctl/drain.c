@@ -50,10 +50,10 @@ static __u64 count_queued(const struct socket_info *sockets, int count, const __
 static int read_backlog(struct service *service, __u32 number, struct backlog *backlog)
 {
 	struct socket_info *sockets;
-	__u64 switched;
+	struct counter counters[MAX_SLOTS];
 	__u64 cookies[MAX_SLOTS];
 	struct generation info;
-	struct counter counter;
+	__u64 switched;
 	__u32 slot;
 	int count;
 
@@ -73,12 +73,11 @@ static int read_backlog(struct service *service, __u32 number, struct backlog *b
 		return -1;
 	backlog->queued = count_queued(sockets, count, cookies, info.slots);
 	free(sockets);
-	for (slot = 0; slot < info.slots; slot++) {
-		if (generation_read_counter(service, number, slot, &counter))
-			return -1;
-		if (counter.seen > backlog->seen)
-			backlog->seen = counter.seen;
-	}
+	if (generation_read_counters(service, &info, counters))
+		return -1;
+	for (slot = 0; slot < info.slots; slot++)
+		if (counters[slot].seen > backlog->seen)
+			backlog->seen = counters[slot].seen;
 	/* while the service was open, nothing was counted */
 	switched = (__u64)service->now.switched << TICK_SHIFT;
 	backlog->is_switch = backlog->seen <= switched;
@@ -115,12 +114,11 @@ int drain_describe(char *text, size_t size, const struct service *service,
 
 __u32 drain_choose(const struct service *service)
 {
-	const __u32 *number = service->now.generations;
-	int i;
+	__u32 number;
 
-	for (i = 0; i < MAX_GENERATIONS; i++)
-		if (number[i] != service->now.current && generation_nr_sockets(service, number[i]))
-			return number[i];
+	for_each_generation(service, number)
+		if (number != service->now.current && generation_has_sockets(service, number))
+			return number;
 	return 0;
 }
 

@@ -6,7 +6,6 @@
 #include <sys/random.h>
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 
 #include "flow_table.h"
 
@@ -119,16 +118,14 @@ int flow_table_visit(const struct service *service, visit_fn visit, void *arg)
 
 int flow_table_read_stats(const struct service *service, __u64 stats[FLOW_OUTCOMES])
 {
-	int cpus = libbpf_num_possible_cpus(), i;
 	__u64 *numbers;
 	__u32 outcome;
+	int cpus, i;
 
 	memset(stats, 0, FLOW_OUTCOMES * sizeof(*stats));
-	if (cpus < 1)
-		return fail("cannot read the number of CPUs: is /sys mounted?");
-	numbers = calloc(cpus, sizeof(*numbers));
+	numbers = alloc_per_cpu(sizeof(*numbers), &cpus);
 	if (!numbers)
-		return fail("out of memory");
+		return -1;
 	for (outcome = 0; outcome < FLOW_OUTCOMES; outcome++) {
 		if (bpf_map_lookup_elem(service->flow_stats, &outcome, numbers))
 			continue;

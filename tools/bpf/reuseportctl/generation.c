@@ -8,6 +8,7 @@
  *				Takes the index from a generation that has no sockets.
  *   2. generations[index]	An empty map. A command that finds it with a number of 0, or
  *				with one above state.newest, knows that step 6 was not reached.
+ *				Another empty map goes into counters[index].
  *   3. the sockets		Into that map, and not before step 2: sockets can always be
  *				found again.
  *   4. generation_info[index]	All there is to know, including the number.
@@ -33,14 +34,19 @@
 
 #define FD_BATCH 64 /* sockets that are duplicated at a time */
 
-/* The map of sockets at this index, or -1. */
-static int open_sockets(const struct service *service, __u32 index)
+/* The map that @maps, generations or counters, has at this index, or -1. */
+static int open_inner(int maps, __u32 index)
 {
 	__u32 id;
 
-	if (bpf_map_lookup_elem(service->generations, &index, &id))
+	if (bpf_map_lookup_elem(maps, &index, &id))
 		return -1;
 	return bpf_map_get_fd_by_id(id);
+}
+
+static int open_sockets(const struct service *service, __u32 index)
+{
+	return open_inner(service->generations, index);
 }
 
 static __u32 map_size(int fd)
@@ -64,7 +70,7 @@ void generation_release_all(const struct service *service)
 	__u32 index;
 	int map;
 
-	for (index = 0; index < MAX_GENERATIONS; index++) {
+	for (index = 0; index < service->max_generations; index++) {
 		map = open_sockets(service, index);
 		if (map < 0)
 			continue;
@@ -77,7 +83,7 @@ void generation_release_all(const struct service *service)
 
 int generation_read(const struct service *service, __u32 number, struct generation *info)
 {
-	__u32 index = number % MAX_GENERATIONS;
+	__u32 index = generation_index(service, number);
 
 	if (!number || number > service->now.newest ||
 	    bpf_map_lookup_elem(service->generation_info, &index, info) || info->number != number)
@@ -88,7 +94,7 @@ int generation_read(const struct service *service, __u32 number, struct generati
 int generation_read_cookies(const struct service *service, const struct generation *info,
 			    __u64 *cookies)
 {
-	int map = open_sockets(service, info->number % MAX_GENERATIONS), filled = 0;
+	int map = open_sockets(service, generation_index(service, info->number)), filled = 0;
 	__u32 i;
 
 	memset(cookies, 0, info->slots * sizeof(*cookies));
@@ -111,14 +117,32 @@ int generation_nr_sockets(const struct service *service, __u32 number)
 	return generation_read_cookies(service, &info, cookies);
 }
 
+bool generation_has_sockets(const struct service *service, __u32 number)
+{
+	struct generation info;
+	bool found = false;
+	__u64 cookie;
+	__u32 i;
+	int map;
+
+	if (generation_read(service, number, &info))
+		return false;
+	map = open_sockets(service, generation_index(service, number));
+	if (map < 0)
+		return false;
+	for (i = 0; i < info.slots && !found; i++)
+		found = !bpf_map_lookup_elem(map, &i, &cookie);
+	close(map);
+	return found;
+}
+
 __u32 generation_previous(const struct service *service)
 {
-	const __u32 *number = service->now.generations;
-	int i;
+	__u32 number;
 
-	for (i = 0; i < MAX_GENERATIONS; i++)
-		if (number[i] < service->now.current && generation_nr_sockets(service, number[i]))
-			return number[i];
+	for_each_generation(service, number)
+		if (number < service->now.current && generation_has_sockets(service, number))
+			return number;
 	return 0;
 }
 
@@ -127,9 +151,9 @@ bool generation_have_sockets(const struct service *service)
 	struct generation info;
 	__u32 index;
 
-	for (index = 0; index < MAX_GENERATIONS; index++)
+	for (index = 0; index < service->max_generations; index++)
 		if (!bpf_map_lookup_elem(service->generation_info, &index, &info) &&
-		    generation_nr_sockets(service, info.number))
+		    generation_has_sockets(service, info.number))
 			return true;
 	return false;
 }
@@ -148,10 +172,10 @@ int generation_members(const struct service *service, struct member **list)
 	int count = 0;
 	__u32 index, i;
 
-	*list = calloc(MAX_GENERATIONS * MAX_SLOTS, sizeof(**list));
+	*list = calloc(service->max_generations * MAX_SLOTS, sizeof(**list));
 	if (!*list)
 		return fail("out of memory");
-	for (index = 0; index < MAX_GENERATIONS; index++) {
+	for (index = 0; index < service->max_generations; index++) {
 		if (bpf_map_lookup_elem(service->generation_info, &index, &info) ||
 		    generation_read(service, info.number, &info))
 			continue;
@@ -174,65 +198,67 @@ __u32 member_find(const struct member *list, int count, __u64 cookie)
 
 /* -- Counters ------------------------------------------------------------------------- */
 
-/* A value for each CPU, zeroed. */
-static struct counter *alloc_counters(int *cpus)
+/* Add what @map counted at @index, of all CPUs, to @sum. */
+static void add_counter(int map, __u32 index, struct counter *values, int cpus,
+			struct counter *sum)
 {
-	struct counter *counters;
+	int i;
 
-	*cpus = libbpf_num_possible_cpus();
-	if (*cpus < 1) {
-		fail("cannot read the number of CPUs: is /sys mounted?");
-		return NULL;
+	if (bpf_map_lookup_elem(map, &index, values))
+		return;
+	for (i = 0; i < cpus; i++) {
+		sum->packets += values[i].packets;
+		sum->flows += values[i].flows;
+		if (values[i].seen > sum->seen)
+			sum->seen = values[i].seen;
 	}
-	counters = calloc(*cpus, sizeof(*counters));
-	if (!counters)
-		fail("out of memory");
-	return counters;
 }
 
-static __u32 counter_index(const struct service *service, __u32 number, __u32 slot)
+int generation_read_counters(const struct service *service, const struct generation *info,
+			     struct counter *sums)
 {
-	return number % MAX_GENERATIONS * service->config.steering.slots + slot;
-}
+	__u32 index = generation_index(service, info->number), slot;
+	struct counter *values;
+	int map = -1, cpus;
 
-int generation_read_counter(const struct service *service, __u32 number, __u32 slot,
-			    struct counter *sum)
-{
-	__u32 index = counter_index(service, number, slot);
-	struct counter *counters;
-	int cpus, i;
-
-	memset(sum, 0, sizeof(*sum));
-	counters = alloc_counters(&cpus);
-	if (!counters)
+	memset(sums, 0, info->slots * sizeof(*sums));
+	values = alloc_per_cpu(sizeof(*values), &cpus);
+	if (!values)
 		return -1;
-	if (!bpf_map_lookup_elem(service->counters, &index, counters)) {
-		for (i = 0; i < cpus; i++) {
-			sum->packets += counters[i].packets;
-			sum->flows += counters[i].flows;
-			if (counters[i].seen > sum->seen)
-				sum->seen = counters[i].seen;
-		}
+	if (service->counters >= 0)
+		map = open_inner(service->counters, index);
+	for (slot = 0; slot < info->slots; slot++) {
+		if (map >= 0)
+			add_counter(map, slot, values, cpus, &sums[slot]);
+		/* made by version 1.0: that has counted as well */
+		if (!info->began && service->counters_1 >= 0)
+			add_counter(service->counters_1,
+				    info->number % MAX_GENERATIONS_1 *
+					    service->config.steering.slots + slot,
+				    values, cpus, &sums[slot]);
 	}
-	free(counters);
+	if (map >= 0)
+		close(map);
+	free(values);
 	return 0;
 }
 
-static int clear_counters(const struct service *service, __u32 number, __u32 count)
+/* Make the counters of a generation. */
+static int make_counters(const struct service *service, __u32 number)
 {
-	struct counter *zeros;
-	__u32 slot, index;
-	int cpus;
+	__u32 index = generation_index(service, number);
+	int map, err = 0;
 
-	zeros = alloc_counters(&cpus);
-	if (!zeros)
-		return -1;
-	for (slot = 0; slot < count; slot++) {
-		index = counter_index(service, number, slot);
-		bpf_map_update_elem(service->counters, &index, zeros, BPF_ANY);
-	}
-	free(zeros);
-	return 0;
+	map = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "slot_counters", sizeof(__u32),
+			     sizeof(struct counter), service->config.steering.slots, NULL);
+	if (map < 0)
+		return fail("cannot create a map for %u counters (%s)",
+			    service->config.steering.slots, strerror(errno));
+	if (bpf_map_update_elem(service->counters, &index, &map, BPF_ANY))
+		err = fail("cannot enter the counters of generation %u of service %s (%s)", number,
+			   service->name, strerror(errno));
+	close(map);
+	return err;
 }
 
 /* -- Numbers --------------------------------------------------------------------------- */
@@ -249,11 +275,13 @@ static void clear_index(const struct service *service, __u32 index)
 	}
 	bpf_map_update_elem(service->generation_info, &index, &nothing, BPF_ANY);
 	bpf_map_delete_elem(service->generations, &index);
+	if (service->counters >= 0)
+		bpf_map_delete_elem(service->counters, &index);
 }
 
 void generation_drop(struct service *service, __u32 number)
 {
-	clear_index(service, number % MAX_GENERATIONS);
+	clear_index(service, generation_index(service, number));
 }
 
 /* Does a generation that is still needed have this index? */
@@ -264,23 +292,23 @@ static bool is_taken(const struct service *service, __u32 index)
 	return !bpf_map_lookup_elem(service->generation_info, &index, &info) && info.number &&
 	       info.number <= service->now.newest &&
 	       (info.number == service->now.current ||
-		generation_nr_sockets(service, info.number));
+		generation_has_sockets(service, info.number));
 }
 
 __u32 generation_next(const struct service *service)
 {
-	__u32 number = service->now.newest, oldest, i;
+	__u32 number = service->now.newest, oldest = 0, i;
 
-	for (i = 0; i < MAX_GENERATIONS; i++)
-		if (!is_taken(service, ++number % MAX_GENERATIONS))
+	for (i = 0; i < service->max_generations; i++)
+		if (!is_taken(service, generation_index(service, ++number)))
 			return number;
 
-	oldest = service->now.generations[MAX_GENERATIONS - 1];
-	if (oldest == service->now.current)
-		oldest = service->now.generations[MAX_GENERATIONS - 2];
-	fail("generation %u of service %s still has sockets, and a service has at most %d "
+	for_each_generation(service, number)
+		if (number != service->now.current)
+			oldest = number;
+	fail("generation %u of service %s still has sockets, and a service has at most %u "
 	     "generations: drain and stop it (reuseportctl drain %s --generation %u --kill TERM)",
-	     oldest, service->name, MAX_GENERATIONS, service->name, oldest);
+	     oldest, service->name, service->max_generations, service->name, oldest);
 	return 0;
 }
 
@@ -288,7 +316,7 @@ void generation_recover(struct service *service)
 {
 	__u32 index, id;
 
-	for (index = 0; index < MAX_GENERATIONS; index++) {
+	for (index = 0; index < service->max_generations; index++) {
 		if (bpf_map_lookup_elem(service->generations, &index, &id))
 			continue;
 		if (!is_taken(service, index))
@@ -388,7 +416,7 @@ int generation_check(const struct service_config *config, const struct held_sock
 static int fill_map(struct service *service, __u32 number, const struct held_socket *sockets,
 		    int count)
 {
-	__u32 index = number % MAX_GENERATIONS;
+	__u32 index = generation_index(service, number);
 	int map, i, err = 0;
 
 	map = bpf_map_create(BPF_MAP_TYPE_REUSEPORT_SOCKARRAY, "sockets", sizeof(__u32),
@@ -418,7 +446,7 @@ static int write_info(struct service *service, __u32 number, int count,
 		.started = server->started,
 		.since = time(NULL),
 	};
-	__u32 index = number % MAX_GENERATIONS;
+	__u32 index = generation_index(service, number);
 	int i;
 
 	for (i = 0; i < count; i++)
@@ -443,15 +471,13 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 	if (!*number)
 		return -1;
 	if (!fill_map(service, *number, sockets, count) &&
-	    !clear_counters(service, *number, count) &&
+	    !make_counters(service, *number) &&
 	    !write_info(service, *number, count, server) &&
 	    !group_attach_to_any(service, sockets, count))
 		return 0;
 	generation_drop(service, *number);
 	return -1;
 }
-
-/* -- Switching ---------------------------------------------------------------------------- */
 
 /* -- Refreshing ------------------------------------------------------------------- */
 
@@ -460,7 +486,7 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
  */
 static int write_live_slots(struct service *service, struct generation *info)
 {
-	__u32 index = info->number % MAX_GENERATIONS, i;
+	__u32 index = generation_index(service, info->number), i;
 	__u64 cookies[MAX_SLOTS];
 
 	generation_read_cookies(service, info, cookies);
@@ -499,7 +525,7 @@ static int choose_slots(const struct service *service, struct generation *info, 
 int generation_refresh(struct service *service, __u32 number, const struct held_socket *sockets,
 		       int count)
 {
-	int map = open_sockets(service, number % MAX_GENERATIONS), i, err = 0, done, fd;
+	int map = open_sockets(service, generation_index(service, number)), i, err = 0, done, fd;
 	__u32 slots[MAX_SLOTS], capacity;
 	struct generation info;
 
@@ -549,23 +575,38 @@ static int newest_first(const void *a, const void *b)
 	return (*x < *y) - (*x > *y);
 }
 
-int generation_switch(struct service *service, __u32 number)
+/* Have state.older lead from the new generation to all others that there are: it has taken the
+ * index of one that has ended.
+ */
+static void link_generations(const struct service *service, struct state *next)
 {
-	struct state next = {
-		.current = number,
-		.newest = service->now.newest,
-		.switched = now_ms() * 1000000 >> TICK_SHIFT,
-	};
+	__u32 numbers[MAX_GENERATIONS], count = 0, last = next->newest, index, i;
 	struct generation info;
-	__u32 index, zero = 0;
 
-	if (number > next.newest)
-		next.newest = number;
+	memset(next->older, 0, sizeof(next->older));
 	for (index = 0; index < MAX_GENERATIONS; index++)
 		if (!bpf_map_lookup_elem(service->generation_info, &index, &info) &&
-		    info.number <= next.newest)
-			next.generations[index] = info.number;
-	qsort(next.generations, MAX_GENERATIONS, sizeof(*next.generations), newest_first);
+		    info.number && info.number < next->newest)
+			numbers[count++] = info.number;
+	qsort(numbers, count, sizeof(*numbers), newest_first);
+	for (i = 0; i < count; i++) {
+		next->older[last % MAX_GENERATIONS] = numbers[i];
+		last = numbers[i];
+	}
+}
+
+int generation_switch(struct service *service, __u32 number)
+{
+	struct state next = service->now;
+	__u32 zero = 0;
+
+	next.current = number;
+	next.open = 0;
+	next.switched = now_ms() * 1000000 >> TICK_SHIFT;
+	if (number > next.newest) {
+		next.newest = number;
+		link_generations(service, &next);
+	}
 	if (bpf_map_update_elem(service->state, &zero, &next, BPF_ANY))
 		/* a new generation stays above newest: the next command cleans it up */
 		return fail("cannot switch service %s (%s)", service->name, strerror(errno));
@@ -575,30 +616,45 @@ int generation_switch(struct service *service, __u32 number)
 
 /* -- Copying ------------------------------------------------------------------------------ */
 
-static int copy_generation(struct service *to, const struct service *from, __u32 index)
+/* Have @to share the map that @from has. */
+static int copy_inner(int to, __u32 to_index, int from, __u32 from_index)
 {
-	struct generation info;
-	int map, err;
+	int map = open_inner(from, from_index), err;
 
-	/* the program may drop a slot just now: with the lock, what is read is consistent */
-	if (bpf_map_lookup_elem_flags(from->generation_info, &index, &info, BPF_F_LOCK))
-		return -1;
-	info.lock = (struct bpf_spin_lock){};
-	if (bpf_map_update_elem(to->generation_info, &index, &info, BPF_ANY))
-		return -1;
-	map = open_sockets(from, index);
 	if (map < 0)
 		return errno == ENOENT ? 0 : -1;
-	err = bpf_map_update_elem(to->generations, &index, &map, BPF_ANY);
+	err = bpf_map_update_elem(to, &to_index, &map, BPF_ANY);
 	close(map);
 	return err;
 }
 
-int generation_copy_all(struct service *to, const struct service *from)
+static int copy_generation(struct service *to, const struct service *from, __u32 from_index)
+{
+	struct generation info;
+	__u32 index;
+
+	/* the program may drop a slot just now: with the lock, what is read is consistent */
+	if (bpf_map_lookup_elem_flags(from->generation_info, &from_index, &info, BPF_F_LOCK))
+		return -1;
+	if (!info.number)
+		return 0;
+	index = generation_index(to, info.number);
+	info.lock = (struct bpf_spin_lock){};
+	if (bpf_map_update_elem(to->generation_info, &index, &info, BPF_ANY) ||
+	    copy_inner(to->generations, index, from->generations, from_index))
+		return -1;
+	if (from->counters < 0)
+		return make_counters(to, info.number);
+	return copy_inner(to->counters, index, from->counters, from_index);
+}
+
+int generation_copy_all(struct service *to, struct service *from)
 {
 	__u32 index, zero = 0;
 
-	for (index = 0; index < MAX_GENERATIONS; index++)
+	/* what is left has a number */
+	generation_recover(from);
+	for (index = 0; index < from->max_generations; index++)
 		if (copy_generation(to, from, index))
 			return fail("cannot copy generations of service %s (%s)", from->name,
 				    strerror(errno));

@@ -32,7 +32,7 @@ void generation_recover(struct service *service);
 /* Copy all generations of @from to @to, which has none and is not attached yet. The maps of
  * sockets are shared.
  */
-int generation_copy_all(struct service *to, const struct service *from);
+int generation_copy_all(struct service *to, struct service *from);
 /* Empty all slots of all generations, so that the sockets can go into other maps at once. */
 void generation_release_all(const struct service *service);
 
@@ -43,6 +43,8 @@ int generation_read_cookies(const struct service *service, const struct generati
 			    __u64 *cookies);
 /* How many sockets it has; 0 if it does not exist. */
 int generation_nr_sockets(const struct service *service, __u32 number);
+/* Has it any? */
+bool generation_has_sockets(const struct service *service, __u32 number);
 /* The last generation before the current one that has sockets, or 0. */
 __u32 generation_previous(const struct service *service);
 bool generation_have_sockets(const struct service *service);
@@ -57,8 +59,8 @@ int generation_members(const struct service *service, struct member **list);
 /* The generation of a socket, or 0. */
 __u32 member_find(const struct member *list, int count, __u64 cookie);
 
-/* Read what was counted for a slot, summed over all CPUs. */
-int generation_read_counter(const struct service *service, __u32 number, __u32 slot,
-			    struct counter *sum);
+/* Read what was counted for each slot, summed over all CPUs. */
+int generation_read_counters(const struct service *service, const struct generation *info,
+			     struct counter *sums);
 
 #endif

@@ -93,14 +93,12 @@ int hold_undo(struct service *service, bool was_open)
 
 int hold_end(struct service *service)
 {
-	const __u32 *number = service->now.generations;
-	int i;
+	__u32 number;
 
 	if (!hold_can_open(service) || service->now.open)
 		return 0;
-	for (i = 0; i < MAX_GENERATIONS; i++)
-		if (number[i] && number[i] != service->now.current &&
-		    generation_nr_sockets(service, number[i]))
+	for_each_generation(service, number)
+		if (number != service->now.current && generation_has_sockets(service, number))
 			return 0;
 	return generation_set_open(service, true);
 }

@@ -23,11 +23,13 @@
 #include <bpf/bpf_helpers.h>
 #include "reuseportctl.h"
 
-/* How many empty slots one packet may drop, of the current generation and of each other:
- * the verifier requires a bound, and follows every iteration.
+/* How many slots one packet may try, of the current generation and of all: the verifier
+ * requires a bound, and follows every iteration. Those that are empty are dropped, and so are
+ * not in the way of the next packet.
  */
 #define TRIES		64
-#define TRIES_OTHERS	8
+#define TRIES_IN_ALL	128
+#define TURN		8	/* that each other generation may have of the rest */
 
 /* Constant when the program is loaded: the verifier removes the code of other modes. */
 const volatile struct steering steering;
@@ -61,11 +63,21 @@ struct {
 	__type(value, struct state);
 } state SEC(".maps");
 
-struct {
+/* An inner map: one entry for each slot. A kernel that inlines the lookup takes the number of
+ * entries from here, so the tool sets it before it loads the program.
+ */
+struct slot_counters {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct counter));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, MAX_GENERATIONS);
 	__type(key, __u32);
-	__type(value, struct counter);
+	__array(values, struct slot_counters);
 } counters SEC(".maps");
 
 struct {
@@ -92,10 +104,14 @@ static __always_inline bool is_gone(long err)
 
 static __always_inline void count(__u32 number, __u32 slot, bool is_new, __u64 now)
 {
-	__u32 index = number % MAX_GENERATIONS * steering.slots + slot;
+	__u32 index = number % MAX_GENERATIONS;
 	struct counter *counter;
+	void *slots;
 
-	counter = bpf_map_lookup_elem(&counters, &index);
+	slots = bpf_map_lookup_elem(&counters, &index);
+	if (!slots)
+		return;
+	counter = bpf_map_lookup_elem(slots, &slot);
 	if (!counter)
 		return;
 
@@ -118,42 +134,6 @@ static __always_inline void drop_slot(struct generation *generation, __u32 i, __
 	bpf_spin_unlock(&generation->lock);
 }
 
-/* Select a slot of a generation by hash. Return false if @tries slots were empty. */
-static __always_inline bool select_any_slot(struct sk_reuseport_md *ctx, __u32 number,
-					    const int tries, __u32 *slot)
-{
-	__u32 index = number % MAX_GENERATIONS, hash = ctx->hash, live, i;
-	struct generation *generation;
-	void *sockets;
-	long err;
-	int t;
-
-	generation = bpf_map_lookup_elem(&generation_info, &index);
-	if (!generation || generation->number != number)
-		return false;
-	sockets = bpf_map_lookup_elem(&generations, &index);
-	if (!sockets)
-		return false;
-
-	for (t = 0; t < tries; t++) {
-		live = *(volatile __u32 *)&generation->live;
-		if (!live)
-			break;
-
-		i = ((__u64)hash * live) >> 32;
-		*slot = generation->live_slots[i & (MAX_SLOTS - 1)];
-		err = bpf_sk_select_reuseport(ctx, sockets, slot, 0);
-		if (!err)
-			return true;
-
-		if (is_gone(err))
-			drop_slot(generation, i, live);
-		else
-			hash = hash * 0x9e3779b1 + 1;	/* it is in another group */
-	}
-	return false;
-}
-
 /* Select one slot, if the generation still exists and the slot is not empty. */
 static __always_inline bool select_slot(struct sk_reuseport_md *ctx, __u32 number, __u32 slot)
 {
@@ -169,21 +149,46 @@ static __always_inline bool select_slot(struct sk_reuseport_md *ctx, __u32 numbe
 	return sockets && !bpf_sk_select_reuseport(ctx, sockets, &slot, 0);
 }
 
-/* Select by hash: in the current generation, else in the newest that has sockets. */
+/* Select by hash: in the current generation, else in the newest that has sockets. Each step
+ * tries one slot, or goes on to the next older generation: there is one loop, not one over slots
+ * in one over generations, so that the verifier's work does not grow with their number.
+ */
 static __always_inline __u32 select_generation(struct sk_reuseport_md *ctx,
 					       const struct state *now, __u32 *slot)
 {
-	__u32 number, i;
+	/* of 64 bits, as the registers: the compiler need not cut them */
+	__u64 number = now->current, next = now->newest, hash = ctx->hash, live, i, t;
+	struct generation *generation;
+	void *sockets;
+	__u32 index;
+	long err;
 
-	if (select_any_slot(ctx, now->current, TRIES, slot))
-		return now->current;
-
-	for (i = 0; i < MAX_GENERATIONS; i++) {
-		number = now->generations[i];
+	for (t = 0; t < TRIES_IN_ALL; t++) {
+		index = number % MAX_GENERATIONS;
+		generation = bpf_map_lookup_elem(&generation_info, &index);
+		if (!generation)
+			break;
+		sockets = bpf_map_lookup_elem(&generations, &index);
+		live = *(volatile __u32 *)&generation->live;
+		if (sockets && live && generation->number == number) {
+			i = hash * live >> 32;
+			*slot = generation->live_slots[i & (MAX_SLOTS - 1)];
+			err = bpf_sk_select_reuseport(ctx, sockets, slot, 0);
+			if (!err)
+				return number;
+			if (is_gone(err))
+				drop_slot(generation, i, live);
+			else
+				hash = (__u32)(hash * 0x9e3779b1 + 1);	/* in another group */
+			if (t < TRIES - 1 || t % TURN != TURN - 1)
+				continue;
+		}
+		number = next;
+		if (number == now->current)
+			number = now->older[number % MAX_GENERATIONS];
 		if (!number)
 			break;
-		if (number != now->current && select_any_slot(ctx, number, TRIES_OTHERS, slot))
-			return number;
+		next = now->older[number % MAX_GENERATIONS];
 	}
 	return 0;
 }

@@ -6,13 +6,16 @@
  * state		the current generation; one write to it is the switch
  * generations		ARRAY_OF_MAPS: the sockets of each generation
  * generation_info	what else there is to know of each generation
- * counters		per CPU: packets and flows of each slot
+ * counters		ARRAY_OF_MAPS: per CPU, packets and flows of each slot of each generation
+ * counters_1		the counters of generations that layout 1 had, if there are any
  * flows		buckets of UDP peers, and the slot that serves each
  * flow_config		the size and the timeouts of flows, and the key of its hash
  * flow_stats		per CPU: what became of new peers
  *
- * Generation N has index N % MAX_GENERATIONS in generations and generation_info, and the
- * index times the slots per generation plus the slot in counters.
+ * Generation N has index N % MAX_GENERATIONS in generations, generation_info and counters. What
+ * has a size per slot is a map of its own that is made with the generation, so that memory is
+ * used by generations that exist, and not by those that may. A change of MAX_GENERATIONS is a
+ * new layout.
  *
  * A change to a structure below, to a map or to what one means is a new LAYOUT_VERSION: see
  * upgrade.c for what else it takes. Only struct layout must never change.
@@ -23,13 +26,17 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-/* 1: reuseportctl 1.0, which had no map layout; generation_info was named about, and flows was
- *    an LRU hash of struct flow_1
+/* 1: reuseportctl 1.0, which had no map layout; generation_info was named about, flows was an
+ *    LRU hash of struct flow_1, and counters had all slots of MAX_GENERATIONS_1 generations: the
+ *    index times the slots per generation plus the slot
  */
 #define LAYOUT_VERSION	2
 
 #define TICK_SHIFT	26	/* a tick is 2^26 ns, 67 ms; 32 bits of them are 9 years */
-#define MAX_GENERATIONS	8	/* that may have sockets at the same time */
+/* That may have sockets at the same time. A multiple of MAX_GENERATIONS_1, so that generations
+ * which have different indexes in layout 1 have different ones here.
+ */
+#define MAX_GENERATIONS	64
 #define MAX_SLOTS	1024	/* sockets of one generation; a power of two */
 
 struct layout {
@@ -40,14 +47,14 @@ struct layout {
 /* New connections and flows go to @current, unless the service is open: then the program selects
  * nothing, and the kernel distributes over all sockets of the group. @newest is the last
  * generation that was ever current; numbers start at 1, and one is skipped if its index is in
- * use.
+ * use. @older leads from there to all generations that there were at the last switch.
  */
 struct state {
 	__u32 current;
 	__u32 newest;
 	__u32 open;
 	__u32 switched;		/* CLOCK_MONOTONIC of the last switch, ticks; layout 1: 0 */
-	__u32 generations[MAX_GENERATIONS];	/* all there were at the switch, newest first */
+	__u32 older[MAX_GENERATIONS];	/* by index: the next lower number, or 0 */
 };
 
 /* The first @live entries of @live_slots are the slots that may still have a socket; the
@@ -131,10 +138,12 @@ flow_bucket_index(const volatile struct flow_config *config, const struct peer *
 }
 
 /* Layout 1 */
+#define MAX_GENERATIONS_1	8
+
 struct state_1 {
 	__u32 current;
 	__u32 newest;
-	__u32 generations[8];
+	__u32 generations[MAX_GENERATIONS_1];	/* newest first */
 };
 
 struct flow_1 {

@@ -37,7 +37,7 @@ bool steering_can_migrate(void)
 
 /* The skeleton closes its own file descriptors when it goes. */
 static int keep(struct service *service, const struct reuseportctl_bpf *skel,
-		const struct bpf_program *program)
+		const struct bpf_program *program, const struct service *old)
 {
 	const struct {
 		int *fd, from;
@@ -49,6 +49,7 @@ static int keep(struct service *service, const struct reuseportctl_bpf *skel,
 		{ &service->generation_info, bpf_map__fd(skel->maps.generation_info) },
 		{ &service->state, bpf_map__fd(skel->maps.state) },
 		{ &service->counters, bpf_map__fd(skel->maps.counters) },
+		{ &service->counters_1, old ? old->counters_1 : -1 },
 		{ &service->flows, bpf_map__fd(skel->maps.flows) },
 		{ &service->flow_config_map, bpf_map__fd(skel->maps.flow_config) },
 		{ &service->flow_stats, bpf_map__fd(skel->maps.flow_stats) },
@@ -56,6 +57,8 @@ static int keep(struct service *service, const struct reuseportctl_bpf *skel,
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(kept); i++) {
+		if (kept[i].from < 0)
+			continue;
 		*kept[i].fd = fcntl(kept[i].from, F_DUPFD_CLOEXEC, 3);
 		if (*kept[i].fd < 0)
 			return fail("cannot duplicate a file descriptor (%s)", strerror(errno));
@@ -80,13 +83,6 @@ static int describe(struct service *service)
 static int size_maps(const struct service *service, struct reuseportctl_bpf *skel,
 		     const struct service *old)
 {
-	int err;
-
-	err = old ? bpf_map__reuse_fd(skel->maps.counters, old->counters) :
-		    bpf_map__set_max_entries(skel->maps.counters, MAX_GENERATIONS *
-					     service->config.steering.slots);
-	if (err)
-		return err;
 	if (old && old->layout.version == LAYOUT_VERSION)
 		return bpf_map__reuse_fd(skel->maps.flows, old->flows) ||
 		       bpf_map__reuse_fd(skel->maps.flow_stats, old->flow_stats);
@@ -98,7 +94,7 @@ int steering_load(struct service *service, const struct service *old)
 	bool migrate = service->config.protocol == IPPROTO_TCP && steering_can_migrate();
 	struct reuseportctl_bpf *skel;
 	struct bpf_program *program;
-	int err;
+	int counters, err;
 
 	skel = reuseportctl_bpf__open();
 	if (!skel)
@@ -108,14 +104,20 @@ int steering_load(struct service *service, const struct service *old)
 	bpf_program__set_autoload(skel->progs.steer_migrate, migrate);
 	*(struct steering *)&skel->rodata->steering = service->config.steering;
 	*(struct flow_config *)&skel->rodata->flow_table = service->flow_config;
-	err = size_maps(service, skel, old);
+	/* an example of what goes into the map: the kernel notes its size, and needs it no more */
+	counters = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "slot_counters", sizeof(__u32),
+				  sizeof(struct counter), service->config.steering.slots, NULL);
+	err = counters < 0 || bpf_map__set_inner_map_fd(skel->maps.counters, counters) ||
+	      size_maps(service, skel, old);
 	if (err || reuseportctl_bpf__load(skel))
 		err = fail("cannot load the program (%s): Linux 5.10 or later with "
 			   "CONFIG_BPF_SYSCALL is required; reuseportctl probe prints what is "
 			   "missing, REUSEPORTCTL_DEBUG=1 why it failed",
 			   strerror(errno));
 	else
-		err = keep(service, skel, program) || describe(service);
+		err = keep(service, skel, program, old) || describe(service);
+	if (counters >= 0)
+		close(counters);
 	reuseportctl_bpf__destroy(skel);
 	return err ? -1 : 0;
 }

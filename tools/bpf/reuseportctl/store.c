@@ -32,6 +32,7 @@
 #include <sys/vfs.h>
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 
 #include "store.h"
 
@@ -51,7 +52,9 @@ static const struct pin {
 	PIN("generation_info", "about", generation_info, BPF_MAP_TYPE_ARRAY,
 	    sizeof(struct generation)),
 	PIN("state", "state", state, BPF_MAP_TYPE_ARRAY, sizeof(struct state)),
-	PIN("counters", "counters", counters, BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(struct counter)),
+	PIN("counters", NULL, counters, BPF_MAP_TYPE_ARRAY_OF_MAPS, sizeof(__u32)),
+	PIN("counters_1", "counters", counters_1, BPF_MAP_TYPE_PERCPU_ARRAY,
+	    sizeof(struct counter)),
 	PIN("flows", "flows", flows, BPF_MAP_TYPE_ARRAY, sizeof(struct flow_bucket)),
 	PIN("flow_config", NULL, flow_config_map, BPF_MAP_TYPE_ARRAY, sizeof(struct flow_config)),
 	PIN("flow_stats", NULL, flow_stats, BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(__u64)),
@@ -61,6 +64,13 @@ static const struct pin {
 static int *pin_fd(struct service *service, const struct pin *pin)
 {
 	return (int *)((char *)service + pin->fd);
+}
+
+/* Not every kernel has iterators, and not every service generations of layout 1. */
+static bool is_optional(const struct service *service, const struct pin *pin)
+{
+	return pin->fd == offsetof(struct service, iterator) ||
+	       (service->edition && pin->fd == offsetof(struct service, counters_1));
 }
 
 /* -- What a command requires -------------------------------------------------- */
@@ -507,7 +517,6 @@ int store_pin_edition(struct service *service)
 	if (mkdir(unfinished, 0700))
 		return fail("cannot create %s (%s)", unfinished, write_error(errno));
 	for (i = 0; i < ARRAY_SIZE(pins) && !err; i++) {
-		/* not every kernel has iterators */
 		if (*pin_fd(service, &pins[i]) < 0)
 			continue;
 		snprintf(path, sizeof(path), "%.*s/%s", PATH_LEN / 2, unfinished, pins[i].name);
@@ -564,14 +573,20 @@ static void close_pins(struct service *service)
 static int read_state(struct service *service)
 {
 	struct state_1 old;
-	__u32 zero = 0;
+	__u32 zero = 0, last, i;
 
 	if (service->edition)
 		return bpf_map_lookup_elem(service->state, &zero, &service->now);
 	if (bpf_map_lookup_elem(service->state, &zero, &old))
 		return -1;
 	service->now = (struct state){ .current = old.current, .newest = old.newest };
-	memcpy(service->now.generations, old.generations, sizeof(old.generations));
+	last = old.newest;
+	for (i = 0; i < MAX_GENERATIONS_1 && old.generations[i]; i++) {
+		if (old.generations[i] == last)
+			continue;
+		service->now.older[last % MAX_GENERATIONS] = old.generations[i];
+		last = old.generations[i];
+	}
 	return 0;
 }
 
@@ -588,11 +603,12 @@ static int open_edition(struct service *service, const struct editions *editions
 			continue;
 		fd = open_pin(service->name, service->edition, &pins[i]);
 		*pin_fd(service, &pins[i]) = fd;
-		if (fd < 0 && pin_fd(service, &pins[i]) != &service->iterator)
+		if (fd < 0 && !is_optional(service, &pins[i]))
 			err = fd;
 	}
 	if (err)
 		return err;
+	service->max_generations = service->edition ? MAX_GENERATIONS : MAX_GENERATIONS_1;
 	service->has_unfinished = editions->has_unfinished;
 	service->has_old_edition = editions->has_older;
 	if (editions->has_older) {
@@ -637,11 +653,30 @@ int service_open_pins(struct service *service)
 	return 0;
 }
 
+void *alloc_per_cpu(size_t size, int *cpus)
+{
+	void *values;
+
+	*cpus = libbpf_num_possible_cpus();
+	if (*cpus < 1) {
+		fail("cannot read the number of CPUs: is /sys mounted?");
+		return NULL;
+	}
+	values = calloc(*cpus, size);
+	if (!values)
+		fail("out of memory");
+	return values;
+}
+
 void service_init(struct service *service, const char *name)
 {
 	unsigned int i;
 
-	*service = (struct service){ .dir = -1, .old_program = -1 };
+	*service = (struct service){
+		.dir = -1,
+		.old_program = -1,
+		.max_generations = MAX_GENERATIONS,
+	};
 	for (i = 0; i < ARRAY_SIZE(pins); i++)
 		*pin_fd(service, &pins[i]) = -1;
 	snprintf(service->name, sizeof(service->name), "%s", name);

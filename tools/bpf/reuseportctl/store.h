@@ -17,8 +17,10 @@ struct service {
 	int dir;
 	__u32 edition;
 	struct layout layout;
+	__u32 max_generations;		/* of the layout */
 	int program, generations, generation_info, state, counters, config_map, layout_map;
 	int flows, flow_config_map, flow_stats;
+	int counters_1;			/* or -1 */
 	bool has_unfinished;	/* an upgrade was interrupted before its edition was complete */
 	bool has_old_edition;	/* or after that */
 	int iterator;		/* that lists groups, see group.c; or -1 */
@@ -47,6 +49,26 @@ void service_close(struct service *service);
 int service_open_pins(struct service *service);
 /* Fail, in a sentence that names the remedy, for what service_open_pins() returned. */
 int service_explain(const struct service *service, int err);
+/* Where maps have a generation. */
+static inline __u32 generation_index(const struct service *service, __u32 number)
+{
+	return number % service->max_generations;
+}
+
+/* The next older generation that there was at the last switch, or 0. */
+static inline __u32 generation_older(const struct service *service, __u32 number)
+{
+	return service->now.older[number % MAX_GENERATIONS];
+}
+
+/* Each generation that there was at the last switch, the newest first. It may have ended. */
+#define for_each_generation(service, number)				\
+	for ((number) = (service)->now.newest; (number);		\
+	     (number) = generation_older(service, number))
+
+/* A value for each CPU, zeroed. NULL, and an error, if there is none. */
+void *alloc_per_cpu(size_t size, int *cpus);
+
 /* Read the state again, in the pins that an upgrade has made meanwhile, if so. */
 int service_read_state(struct service *service);
 /* Is it still the service of that name? If not, its maps are empty and tell nothing. */

@@ -12,31 +12,40 @@
 
 static int view_generation(struct view *view, __u32 number)
 {
-	struct generation_view *generation = &view->generations[view->nr_generations];
+	struct generation_view *larger, *generation;
+	struct counter counters[MAX_SLOTS];
 	__u64 cookies[MAX_SLOTS];
+	struct generation info;
 	struct slot_view *slot;
 	__u32 i;
 
-	if (generation_read(&view->service, number, &generation->info))
+	if (generation_read(&view->service, number, &info))
 		return 0;
-	generation->connections = CONNECTIONS_UNKNOWN;
 	/* one that has ended is of no interest, unless it is the current one */
-	if (!generation_read_cookies(&view->service, &generation->info, cookies) &&
-	    number != view->service.now.current &&
-	    !proc_is_alive(generation->info.pid, generation->info.started))
+	if (!generation_read_cookies(&view->service, &info, cookies) &&
+	    number != view->service.now.current && !proc_is_alive(info.pid, info.started))
 		return 0;
-	generation->slots = calloc(generation->info.slots, sizeof(*generation->slots));
+	if (generation_read_counters(&view->service, &info, counters))
+		return -1;
+	larger = realloc(view->generations, (view->nr_generations + 1) * sizeof(*larger));
+	if (!larger)
+		return fail("out of memory");
+	view->generations = larger;
+	generation = &larger[view->nr_generations++];
+	*generation = (struct generation_view){
+		.info = info,
+		.connections = CONNECTIONS_UNKNOWN,
+	};
+	generation->slots = calloc(info.slots, sizeof(*generation->slots));
 	if (!generation->slots)
 		return fail("out of memory");
-	view->nr_generations++;
-	for (i = 0; i < generation->info.slots; i++) {
+	for (i = 0; i < info.slots; i++) {
 		if (!cookies[i])
 			continue;
 		slot = &generation->slots[generation->nr_slots++];
 		slot->number = i;
 		slot->cookie = cookies[i];
-		if (generation_read_counter(&view->service, number, i, &slot->counter))
-			return -1;
+		slot->counter = counters[i];
 	}
 	return 0;
 }
@@ -49,16 +58,15 @@ bool view_has_flows(const struct view *view)
 
 static int view_service(struct view *view)
 {
-	const __u32 *numbers = view->service.now.generations;
-	int i;
+	__u32 number;
 
 	if (service_open(&view->service, view->name))
 		return -1;
 	view->is_here = proc_netns("self") == view->service.config.netns;
 	if (view_has_flows(view) && flow_table_read_stats(&view->service, view->flow_stats))
 		return -1;
-	for (i = 0; i < MAX_GENERATIONS && numbers[i]; i++)
-		if (view_generation(view, numbers[i]))
+	for_each_generation(&view->service, number)
+		if (view_generation(view, number))
 			return -1;
 	return 0;
 }
@@ -69,6 +77,7 @@ static void view_free(struct view *view)
 
 	for (i = 0; i < view->nr_generations; i++)
 		free(view->generations[i].slots);
+	free(view->generations);
 	free(view->error);
 	service_close(&view->service);
 }
@@ -173,28 +182,20 @@ static int view_sockets(struct views *views, bool with_owners)
 
 /* -- Both together -------------------------------------------------------------------- */
 
-static void join_generations(const struct views *views, struct view *view)
+/* Sets @members, by the index of the socket in @views, for those that have a slot. */
+static void join_generations(const struct views *views, struct view *view, bool *members)
 {
-	struct generation_view *generation;
+	struct slot_view *slot;
 	int g, i;
 
 	for (g = 0; g < view->nr_generations; g++) {
-		generation = &view->generations[g];
-		for (i = 0; i < generation->nr_slots; i++)
-			generation->slots[i].socket = find_socket(views,
-								  generation->slots[i].cookie);
+		for (i = 0; i < view->generations[g].nr_slots; i++) {
+			slot = &view->generations[g].slots[i];
+			slot->socket = find_socket(views, slot->cookie);
+			if (slot->socket)
+				members[slot->socket - views->sockets] = true;
+		}
 	}
-}
-
-static bool is_member(const struct view *view, const struct held_socket *socket)
-{
-	int g, i;
-
-	for (g = 0; g < view->nr_generations; g++)
-		for (i = 0; i < view->generations[g].nr_slots; i++)
-			if (view->generations[g].slots[i].socket == socket)
-				return true;
-	return false;
 }
 
 struct groups {
@@ -214,7 +215,8 @@ static enum view_program compare_program(const struct view *view, const struct g
 	return group_is_own_prog(&view->service, record->id) ? PROGRAM_ON : PROGRAM_REPLACED;
 }
 
-static void join_sockets(const struct views *views, struct view *view, const struct groups *groups)
+static void join_sockets(const struct views *views, struct view *view, const bool *members,
+			 const struct groups *groups)
 {
 	const struct held_socket *socket;
 	int i;
@@ -226,7 +228,7 @@ static void join_sockets(const struct views *views, struct view *view, const str
 			continue;
 		if (!view->nr_sockets++)
 			view->program = compare_program(view, groups, socket->info.cookie);
-		if (is_member(view, socket))
+		if (members[i])
 			continue;
 		if (!view->nr_outside++ || socket->pid > view->outside->pid)
 			view->outside = socket;
@@ -275,12 +277,15 @@ static int view_connections(struct view *view, bool all)
 	return 0;
 }
 
-static void join(struct views *views, bool all)
+static int join(struct views *views, bool all)
 {
+	bool *members = calloc(views->nr_sockets + 1, sizeof(*members));
 	struct groups tcp = { .count = -1 }, udp = { .count = -1 };
 	struct view *view;
 	int i;
 
+	if (!members)
+		return fail("out of memory");
 	if (views->nr_sockets)
 		qsort(views->sockets, views->nr_sockets, sizeof(*views->sockets), compare_cookies);
 	if (all) {
@@ -291,13 +296,16 @@ static void join(struct views *views, bool all)
 		view = &views->list[i];
 		if (!view->is_here)
 			continue;
-		join_generations(views, view);
+		memset(members, 0, views->nr_sockets * sizeof(*members));
+		join_generations(views, view, members);
 		if (all)
-			join_sockets(views, view,
+			join_sockets(views, view, members,
 				     view->service.config.protocol == IPPROTO_TCP ? &tcp : &udp);
 	}
 	free(tcp.list);
 	free(udp.list);
+	free(members);
+	return 0;
 }
 
 /* -- Loading --------------------------------------------------------------------------- */
@@ -353,8 +361,7 @@ int views_load(struct views *views, const char *name, bool all)
 	for (i = 0; i < views->count; i++)
 		if (view_connections(&views->list[i], all && views->list[i].is_here))
 			return -1;
-	join(views, all);
-	return 0;
+	return join(views, all);
 }
 
 void views_free(struct views *views)

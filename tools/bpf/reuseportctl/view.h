@@ -33,7 +33,7 @@ struct view {
 	struct service service;
 	bool is_here;			/* in our network namespace; if not, sockets are unknown */
 	int nr_sockets;			/* at its address, in its group */
-	struct generation_view generations[MAX_GENERATIONS];	/* newest first */
+	struct generation_view *generations;	/* newest first */
 	int nr_generations;
 	int nr_outside;			/* sockets that are in no generation */
 	const struct held_socket *outside;	/* one of them */

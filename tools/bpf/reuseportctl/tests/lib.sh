@@ -140,14 +140,15 @@ has_waiting() {
 
 # The service knows COUNT UDP peers.
 until_flows() { wait_until "$1 flows" has_flows "$1"; }
-has_flows() { "$ctl" flows "$s" 2>/dev/null | grep -q "^$1 flows\$"; }
+has_flows() { "$ctl" flows "$s" 2>/dev/null | grep -q "^$1 flows\?\$"; }
 
 # The service has counted COUNT packets since it was attached.
 until_packets() { wait_until "$1 packets" has_packets "$1"; }
-has_packets() {
-	[ "$("$ctl" metrics | awk -v s="packets_total{service=\"$s\"" '
+has_packets() { [ "$(packets)" -ge "$1" ]; }
+packets() {
+	"$ctl" metrics | awk -v s="packets_total{service=\"$s\"" '
 		index($0, s) { n += $2 }
-		END { print n + 0 }')" -ge "$1" ]
+		END { print n + 0 }'
 }
 
 # FILE contains PATTERN.

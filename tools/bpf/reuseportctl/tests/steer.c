@@ -37,6 +37,7 @@ FIXTURE(steer)
 	int member;			/* a socket of the group that is in no map */
 	int sockets[3][SLOTS];		/* of generations 1 and 2; there is none before */
 	__u64 cookies[3][SLOTS];
+	int counters[3];
 	struct state state;
 };
 
@@ -76,6 +77,15 @@ static int new_socket(struct __test_metadata *_metadata, const FIXTURE_VARIANT(s
 	return fd;
 }
 
+static int make_counters(struct __test_metadata *_metadata)
+{
+	int fd = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "slot_counters", sizeof(__u32),
+				sizeof(struct counter), SLOTS, NULL);
+
+	ASSERT_LE(0, fd);
+	return fd;
+}
+
 /* What the tool writes when it makes a generation: a map of sockets, and what it is. */
 static void make_generation(struct __test_metadata *_metadata, FIXTURE_DATA(steer) *self,
 			    const FIXTURE_VARIANT(steer) *variant, int g)
@@ -102,6 +112,9 @@ static void make_generation(struct __test_metadata *_metadata, FIXTURE_DATA(stee
 					 &info, BPF_ANY));
 	ASSERT_EQ(0, bpf_map_update_elem(bpf_map__fd(self->skel->maps.generations), &index, &map,
 					 BPF_ANY));
+	self->counters[g] = make_counters(_metadata);
+	ASSERT_EQ(0, bpf_map_update_elem(bpf_map__fd(self->skel->maps.counters), &index,
+					 &self->counters[g], BPF_ANY));
 	close(map);
 }
 
@@ -113,8 +126,8 @@ static void switch_to(struct __test_metadata *_metadata, FIXTURE_DATA(steer) *se
 
 	self->state.current = NUMBER(g);
 	self->state.newest = NUMBER(g);
-	for (i = 0; i < g; i++)
-		self->state.generations[i] = NUMBER(g - i);
+	for (i = g; i > 1; i--)
+		self->state.older[NUMBER(i) % MAX_GENERATIONS] = NUMBER(i - 1);
 	ASSERT_EQ(0, bpf_map_update_elem(bpf_map__fd(self->skel->maps.state), &zero, &self->state,
 					 BPF_ANY));
 }
@@ -122,15 +135,16 @@ static void switch_to(struct __test_metadata *_metadata, FIXTURE_DATA(steer) *se
 FIXTURE_SETUP(steer)
 {
 	struct frame frame;
+	int counters, err, i;
 	__u64 cookie;
-	int err, i;
 
 	ASSERT_EQ(0, unshare(CLONE_NEWNET));
 	self->skel = reuseportctl_bpf__open();
 	ASSERT_NE(NULL, self->skel);
 	self->skel->rodata->steering = variant->steering;
 	self->skel->rodata->steering.slots = SLOTS;
-	ASSERT_EQ(0, bpf_map__set_max_entries(self->skel->maps.counters, MAX_GENERATIONS * SLOTS));
+	counters = make_counters(_metadata);
+	ASSERT_EQ(0, bpf_map__set_inner_map_fd(self->skel->maps.counters, counters));
 	self->skel->rodata->flow_table.buckets = BUCKETS;
 	self->skel->rodata->flow_table.timeout = 1U << 20;
 	self->skel->rodata->flow_table.drain_timeout = 1U << 20;
@@ -189,14 +203,12 @@ static void make_plain(const FIXTURE_DATA(steer) *self, const FIXTURE_VARIANT(st
 static struct counter read_counter(struct __test_metadata *_metadata,
 				   const FIXTURE_DATA(steer) *self, int g, __u32 slot)
 {
-	__u32 index = NUMBER(g) % MAX_GENERATIONS * SLOTS + slot;
 	struct counter counters[1024], sum = {};
 	int cpus = libbpf_num_possible_cpus(), i;
 
 	ASSERT_LT(0, cpus);
 	ASSERT_GE(1024, cpus);
-	ASSERT_EQ(0, bpf_map_lookup_elem(bpf_map__fd(self->skel->maps.counters), &index,
-					 counters));
+	ASSERT_EQ(0, bpf_map_lookup_elem(self->counters[g], &slot, counters));
 	for (i = 0; i < cpus; i++) {
 		sum.packets += counters[i].packets;
 		sum.flows += counters[i].flows;

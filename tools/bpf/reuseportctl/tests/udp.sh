@@ -15,6 +15,7 @@ test_flow() {
 	all_from B
 	end_load
 	says '^A 2000$' '^moved 0$'
+	[ "$(packets)" = 2040 ] || broken "$(packets) packets counted, not 2040"
 	must "$ctl" flows "$s"
 	says '127.0.0.1:[0-9]*  generation 1  slot [0-3]  packets 100 ' ' generation 2  slot ' '^60 flows$'
 	must "$ctl" -j flows "$s"

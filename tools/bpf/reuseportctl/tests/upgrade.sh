@@ -83,7 +83,11 @@ test_upgrade_size() {
 	must "$ctl" detach "$s"
 }
 
-# Counters and known peers are the same after an upgrade.
+# metrics_are_same, flows_are_same: as before the upgrade
+metrics_are_same() { "$ctl" metrics | grep -v '^reuseport_flow' | cmp "$tmp/metrics" -; }
+flows_are_same() { "$ctl" flows "$s" | sed 's/ silent.*//' | sort | cmp "$tmp/flows" -; }
+
+# Counters and known peers are the same after an upgrade, also after a second one.
 test_upgrade_counters() {
 	ip=udp
 	server A -i
@@ -92,12 +96,15 @@ test_upgrade_counters() {
 	# layout 1 did not count what became of new peers
 	"$ctl" metrics | grep -v '^reuseport_flow' >"$tmp/metrics"
 	"$ctl" flows "$s" | sed 's/ silent.*//' | sort >"$tmp/flows"
-	must "$ctl" upgrade "$s"
-	"$ctl" metrics | grep -v '^reuseport_flow' | cmp "$tmp/metrics" - || broken 'other metrics'
-	"$ctl" flows "$s" | sed 's/ silent.*//' | sort | cmp "$tmp/flows" - || broken 'other flows'
-	sum=$(sed -n "s/^reuseport_packets_total{service=\"$s\".* //p" "$tmp/metrics" |
-		awk '{ n += $1 } END { print n }')
-	[ "$sum" = 200 ] || broken "$sum packets counted, not 200"
+	for c in "upgrade $s" "upgrade $s --force"; do
+		must "$ctl" $c
+		metrics_are_same || broken 'other metrics'
+		flows_are_same || broken 'other flows'
+	done
+	[ "$(packets)" = 200 ] || broken "$(packets) packets counted, not 200"
+	must "$helper" load -f 20 -c 10 $ip 127.0.0.1 "$port"
+	must "$ctl" upgrade "$s" --force
+	[ "$(packets)" = 400 ] || broken "$(packets) packets counted, not 400"
 }
 
 # A drain that waits continues with the pins that an upgrade has made.
@@ -142,7 +149,7 @@ test_upgrade_show() {
 # answers FILE: how many a load has counted
 answers() { awk '$1 != "failed" && $1 != "moved" { n += $2 } END { print n + 0 }' "$1"; }
 
-# 20 upgrades under load deliver no packet to another socket.
+# 20 upgrades under load deliver no packet to another socket, and count each.
 test_upgrade_packets() {
 	# PACKETS: 1,000,000, or 100,000 if commands are not killed at each system call
 	ip=udp sum=0
@@ -168,12 +175,14 @@ test_upgrade_packets() {
 		kill $old
 		finish_load
 		says '^moved 0$'
-		sum=$((sum + $(answers "$tmp/out")))
+		all=$(answers "$tmp/out")
 		! grep -q '^A' "$tmp/out" || broken 'a new peer reached the old server'
 		wait $old || broken 'the old peers had failures'
 		cp "$tmp/old" "$tmp/out"
 		says '^failed 0$' '^moved 0$'
-		sum=$((sum + $(answers "$tmp/out")))
+		all=$((all + $(answers "$tmp/out")))
+		sum=$((sum + all))
+		[ "$(packets)" = $all ] || broken "$(packets) packets counted, not $all"
 		! grep -q '^B' "$tmp/out" || broken 'an old peer reached the new server'
 		must "$ctl" detach "$s"
 		kill "$a" "$b"
