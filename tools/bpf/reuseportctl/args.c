@@ -411,12 +411,57 @@ static int print_command(const struct command *command)
 	return 0;
 }
 
+static void print_options_json(const struct option *options)
+{
+	jsonw_name(json, "options");
+	jsonw_start_array(json);
+	for (; options->name; options++) {
+		jsonw_start_object(json);
+		jsonw_string_field(json, "name", options->name);
+		if (options->value)
+			jsonw_string_field(json, "value", options->value);
+		jsonw_string_field(json, "help", options->help);
+		jsonw_end_object(json);
+	}
+	jsonw_end_array(json);
+}
+
+static int print_command_json(const struct command *command)
+{
+	jsonw_start_object(json);
+	jsonw_string_field(json, "command", command->name);
+	if (command->alias)
+		jsonw_string_field(json, "alias", command->alias);
+	jsonw_string_field(json, "arguments", command->words);
+	jsonw_string_field(json, "help", command->help);
+	print_options_json(command->options);
+	jsonw_end_object(json);
+	return 0;
+}
+
+static int print_all_json(const struct command *commands)
+{
+	jsonw_start_object(json);
+	print_options_json(general);
+	jsonw_name(json, "commands");
+	jsonw_start_array(json);
+	for (; commands->name; commands++)
+		print_command_json(commands);
+	jsonw_end_array(json);
+	jsonw_end_object(json);
+	return 0;
+}
+
 int args_print_help(const struct command *commands, const char *name)
 {
 	const struct command *command;
 
+	if (name && find_command(commands, name, &command))
+		return -1;
+	if (json)
+		return name ? print_command_json(command) : print_all_json(commands);
 	if (name)
-		return find_command(commands, name, &command) ? -1 : print_command(command);
+		return print_command(command);
 	printf("Usage: reuseportctl [OPTIONS] COMMAND\n\n"
 	       "Restart SO_REUSEPORT servers without downtime. Commands:\n");
 	for (command = commands; command->name; command++)

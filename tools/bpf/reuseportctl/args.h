@@ -71,7 +71,7 @@ __u64 args_number(const struct arguments *args, const char *name, __u64 without)
 /* Fail without a first word, for commands that take the name of a service. */
 int args_require_name(const struct arguments *args);
 
-/* Print the help of one command, or of all if @name is NULL. */
+/* Print the help of one command, or of all if @name is NULL. With JSON it is the table. */
 int args_print_help(const struct command *commands, const char *name);
 /* Print the table for programs. */
 void args_print_table(const struct command *commands);

@@ -251,6 +251,22 @@ static int carry_out(const struct plan *plan)
 	return 0;
 }
 
+static void print_json(const struct plan *plan, bool dry_run)
+{
+	char text[ENDPOINT_LEN];
+
+	jsonw_start_object(json);
+	jsonw_bool_field(json, "dry_run", dry_run);
+	jsonw_string_field(json, "service", plan->name);
+	jsonw_string_field(json, "protocol", protocol_name(plan->endpoint.protocol));
+	jsonw_string_field(json, "address", endpoint_format(&plan->endpoint, text));
+	jsonw_uint_field(json, "generation", 1);
+	jsonw_uint_field(json, "pid", plan->pid);
+	jsonw_string_field(json, "comm", plan->server.comm);
+	jsonw_uint_field(json, "sockets", plan->count);
+	jsonw_end_object(json);
+}
+
 int cmd_attach(const struct arguments *args)
 {
 	char text[ENDPOINT_LEN];
@@ -273,6 +289,8 @@ int cmd_attach(const struct arguments *args)
 		    args->dry_run ? "would create " : "", plan.name,
 		    protocol_name(plan.endpoint.protocol), endpoint_format(&plan.endpoint, text),
 		    plan.server.comm, plan.pid, plan.count, plan.count == 1 ? "" : "s");
+	if (!err && json)
+		print_json(&plan, args->dry_run);
 	free(plan.sockets);
 	return err;
 }

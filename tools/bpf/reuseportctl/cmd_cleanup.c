@@ -83,6 +83,13 @@ static int release(const struct orphan *list, int count, __u32 id, bool dry_run)
 	say("%s program %u and %s its %d socket%s", dry_run ? "would detach" : "detached", id,
 	    dry_run ? "release" : "released", list[i].nr_sockets,
 	    list[i].nr_sockets == 1 ? "" : "s");
+	if (!json)
+		return 0;
+	jsonw_start_object(json);
+	jsonw_bool_field(json, "dry_run", dry_run);
+	jsonw_uint_field(json, "program", id);
+	jsonw_uint_field(json, "sockets", list[i].nr_sockets);
+	jsonw_end_object(json);
 	return 0;
 }
 

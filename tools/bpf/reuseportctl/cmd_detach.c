@@ -3,6 +3,17 @@
 #include "args.h"
 #include "service.h"
 
+static void print_json(const char *name, bool was_complete, bool dry_run)
+{
+	if (!json)
+		return;
+	jsonw_start_object(json);
+	jsonw_bool_field(json, "dry_run", dry_run);
+	jsonw_string_field(json, "service", name);
+	jsonw_bool_field(json, "complete", was_complete);
+	jsonw_end_object(json);
+}
+
 int cmd_detach(const struct arguments *args)
 {
 	const char *name = args->words[0];
@@ -13,6 +24,7 @@ int cmd_detach(const struct arguments *args)
 		return -1;
 	if (args->dry_run) {
 		say("would detach service %s: the kernel would distribute by hash", name);
+		print_json(name, true, true);
 		return 0;
 	}
 	if (service_remove(name, &was_complete))
@@ -23,5 +35,6 @@ int cmd_detach(const struct arguments *args)
 		say("service %s is removed, but pins were missing: if its program is still "
 		    "attached, reuseportctl cleanup lists it and releases its sockets",
 		    name);
+	print_json(name, was_complete, false);
 	return 0;
 }

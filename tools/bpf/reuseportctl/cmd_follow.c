@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /* follow: refresh whenever the server has new sockets.
  *
- * It has no state of its own: it may be killed, and started again, at any time. It looks ten
+ * It has no state of its own: it may be killed, and started again, at any time. A signal that
+ * asks it to end is success. It looks ten
  * times a second, as no kernel tells when a UDP socket is bound; one look lists the sockets at
  * the address. Another command that holds the lock has refreshed by itself.
  */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +15,13 @@
 #include "service.h"
 
 #define LOOK_MS	100
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int signal)
+{
+	interrupted = signal;
+}
 
 /* The sum changes when a socket comes or goes: cookies are never used twice. */
 static int sum_cookies(const struct service *service, __u64 *sum)
@@ -31,7 +40,7 @@ static int sum_cookies(const struct service *service, __u64 *sum)
 }
 
 /* Return 1 if another command is changing the service. */
-static int refresh(struct service *service)
+static int refresh(struct service *service, unsigned int *total)
 {
 	int count;
 
@@ -44,6 +53,8 @@ static int refresh(struct service *service)
 	count = hold_refresh(service);
 	service_unlock(service);
 	if (count > 0)
+		*total += count;
+	if (count > 0)
 		say("service %s: %d new socket%s in generation %u", service->name, count,
 		    count == 1 ? "" : "s", service->now.current);
 	/* the server may have exited in mid-look: the next one shows what is left */
@@ -52,8 +63,17 @@ static int refresh(struct service *service)
 	return 0;
 }
 
+static void print_json(const struct service *service, unsigned int total)
+{
+	jsonw_start_object(json);
+	jsonw_string_field(json, "service", service->name);
+	jsonw_uint_field(json, "new_sockets", total);
+	jsonw_end_object(json);
+}
+
 int cmd_follow(const struct arguments *args)
 {
+	unsigned int total = 0;
 	__u64 seen = 0, now;
 	struct service service;
 	int err;
@@ -66,10 +86,12 @@ int cmd_follow(const struct arguments *args)
 		return -1;
 	err = require_netns(&service);
 	service_unlock(&service);
-	while (!err) {
+	signal(SIGINT, on_signal);
+	signal(SIGTERM, on_signal);
+	while (!err && !interrupted) {
 		err = sum_cookies(&service, &now);
 		if (!err && now != seen) {
-			err = refresh(&service);
+			err = refresh(&service, &total);
 			/* once more, if it was not refreshed */
 			seen = err ? seen : now;
 			err = err < 0;
@@ -78,6 +100,8 @@ int cmd_follow(const struct arguments *args)
 		}
 		sleep_ms(LOOK_MS);
 	}
+	if (!err && json)
+		print_json(&service, total);
 	service_close(&service);
-	return -1;
+	return err ? -1 : 0;
 }

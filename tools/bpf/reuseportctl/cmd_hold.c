@@ -23,6 +23,17 @@ static int hold(struct service *service, bool dry_run)
 	say("service %s: %s generation %u, %s(%u) with %d socket%s", service->name,
 	    dry_run ? "would select only" : "selects only", service->now.current, info.comm,
 	    info.pid, nr, nr == 1 ? "" : "s");
+	if (!json)
+		return 0;
+	jsonw_start_object(json);
+	jsonw_bool_field(json, "dry_run", dry_run);
+	jsonw_string_field(json, "service", service->name);
+	jsonw_bool_field(json, "open", false);
+	jsonw_uint_field(json, "generation", service->now.current);
+	jsonw_uint_field(json, "pid", info.pid);
+	jsonw_string_field(json, "comm", info.comm);
+	jsonw_uint_field(json, "sockets", nr);
+	jsonw_end_object(json);
 	return 0;
 }
 

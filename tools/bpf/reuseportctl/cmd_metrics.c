@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* metrics: the counters of all services, in the text format of Prometheus. */
+/* metrics: the counters of all services, in the text format of Prometheus or as JSON. */
 #include "args.h"
 #include "view.h"
 
@@ -34,6 +34,32 @@ static const struct metric {
 		   "1: the kernel distributes over all sockets; 0: the program selects." },
 };
 
+/* A value of the service, of a generation unless @number is 0, or of its slot unless that is
+ * NULL.
+ */
+static void print_value(const struct view *view, unsigned int which, __u32 number,
+			const struct slot_view *slot, __u64 value)
+{
+	if (json) {
+		jsonw_start_object(json);
+		jsonw_string_field(json, "metric", metrics[which].name);
+		jsonw_string_field(json, "service", view->name);
+		if (number)
+			jsonw_uint_field(json, "generation", number);
+		if (slot)
+			jsonw_uint_field(json, "slot", slot->number);
+		jsonw_uint_field(json, "value", value);
+		jsonw_end_object(json);
+		return;
+	}
+	printf("%s{service=\"%s\"", metrics[which].name, view->name);
+	if (number)
+		printf(",generation=\"%u\"", number);
+	if (slot)
+		printf(",slot=\"%u\"", slot->number);
+	printf("} %llu\n", value);
+}
+
 static void print_slot(const struct view *view, __u32 number, const struct slot_view *slot,
 		       unsigned int which)
 {
@@ -57,8 +83,7 @@ static void print_slot(const struct view *view, __u32 number, const struct slot_
 	/* of a socket that is not visible, neither is known */
 	if (!socket && (which == QUEUE || which == DROPS))
 		return;
-	printf("%s{service=\"%s\",generation=\"%u\",slot=\"%u\"} %llu\n", metrics[which].name,
-	       view->name, number, slot->number, value);
+	print_value(view, which, number, slot, value);
 }
 
 static void print_flow_table(const struct view *view, unsigned int which)
@@ -71,8 +96,7 @@ static void print_flow_table(const struct view *view, unsigned int which)
 	};
 
 	if (view_has_flows(view))
-		printf("%s{service=\"%s\"} %llu\n", metrics[which].name, view->name,
-		       values[which - FLOW_ENTRIES]);
+		print_value(view, which, 0, NULL, values[which - FLOW_ENTRIES]);
 }
 
 static void print_view(const struct view *view, unsigned int which)
@@ -81,8 +105,7 @@ static void print_view(const struct view *view, unsigned int which)
 	int g, i;
 
 	if (which == OPEN) {
-		printf("%s{service=\"%s\"} %u\n", metrics[which].name, view->name,
-		       view->service.now.open);
+		print_value(view, which, 0, NULL, view->service.now.open);
 		return;
 	}
 	if (which >= FLOW_ENTRIES) {
@@ -90,13 +113,12 @@ static void print_view(const struct view *view, unsigned int which)
 		return;
 	}
 	if (which == CURRENT)
-		printf("%s{service=\"%s\"} %u\n", metrics[which].name, view->name,
-		       view->service.now.current);
+		print_value(view, which, 0, NULL, view->service.now.current);
 	for (g = 0; g < view->nr_generations && which != CURRENT; g++) {
 		generation = &view->generations[g];
 		if (which == SOCKETS)
-			printf("%s{service=\"%s\",generation=\"%u\"} %d\n", metrics[which].name,
-			       view->name, generation->info.number, generation->nr_slots);
+			print_value(view, which, generation->info.number, NULL,
+				    generation->nr_slots);
 		for (i = 0; i < generation->nr_slots && which != SOCKETS; i++)
 			print_slot(view, generation->info.number, &generation->slots[i], which);
 	}
@@ -108,8 +130,9 @@ static void print_metric(const struct views *views, unsigned int which)
 	const struct metric *metric = &metrics[which];
 	int i;
 
-	printf("# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help, metric->name,
-	       metric->type);
+	if (!json)
+		printf("# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help, metric->name,
+		       metric->type);
 	for (i = 0; i < views->count; i++)
 		if (!views->list[i].error && !store_is_leftover(views->list[i].name))
 			print_view(&views->list[i], which);
@@ -124,17 +147,21 @@ int cmd_metrics(const struct arguments *args)
 	(void)args;
 	if (require_privileges() || require_bpffs())
 		return -1;
-	if (json)
-		return fail("metrics prints the text format of Prometheus: for JSON, use show");
 	err = views_load(&views, NULL, false);
 	/* a pipe gets them in large pieces */
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
+	if (json)
+		jsonw_start_array(json);
 	for (which = 0; which < ARRAY_SIZE(metrics) && !err; which++)
 		print_metric(&views, which);
+	if (json)
+		jsonw_end_array(json);
 	for (i = 0; i < views.count; i++) {
 		if (!views.list[i].error)
 			continue;
-		err = fail("%s", views.list[i].error);
+		/* not an error of the command, which would take the place of the whole document */
+		say("reuseportctl: %s", views.list[i].error);
+		err = -1;
 	}
 	views_free(&views);
 	return err;

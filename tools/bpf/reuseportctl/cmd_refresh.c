@@ -4,24 +4,33 @@
 #include "hold.h"
 #include "service.h"
 
+static int refresh(struct service *service, bool dry_run)
+{
+	int count = dry_run ? hold_nr_joined(service) : hold_refresh(service);
+
+	if (count < 0)
+		return -1;
+	say("service %s: %s%d new socket%s in generation %u", service->name,
+	    dry_run ? "there would be " : "", count, count == 1 ? "" : "s", service->now.current);
+	if (!json)
+		return 0;
+	jsonw_start_object(json);
+	jsonw_bool_field(json, "dry_run", dry_run);
+	jsonw_string_field(json, "service", service->name);
+	jsonw_uint_field(json, "generation", service->now.current);
+	jsonw_uint_field(json, "new_sockets", count);
+	jsonw_end_object(json);
+	return 0;
+}
+
 int cmd_refresh(const struct arguments *args)
 {
 	struct service service;
-	int count, err;
+	int err;
 
 	if (args_require_name(args) || service_open_locked(&service, args->words[0]))
 		return -1;
-	err = require_netns(&service);
-	if (!err && args->dry_run) {
-		say("would put new sockets of the server into generation %u of service %s",
-		    service.now.current, service.name);
-	} else if (!err) {
-		count = hold_refresh(&service);
-		err = count < 0;
-		if (!err)
-			say("service %s: %d new socket%s in generation %u", service.name, count,
-			    count == 1 ? "" : "s", service.now.current);
-	}
+	err = require_netns(&service) || refresh(&service, args->dry_run);
 	service_close(&service);
 	return err ? -1 : 0;
 }

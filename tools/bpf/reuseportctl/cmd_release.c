@@ -21,6 +21,13 @@ static int release(struct service *service, bool dry_run)
 		return -1;
 	say("service %s: %s, the kernel distributes by hash over all sockets", service->name,
 	    dry_run ? "would be open" : "open");
+	if (!json)
+		return 0;
+	jsonw_start_object(json);
+	jsonw_bool_field(json, "dry_run", dry_run);
+	jsonw_string_field(json, "service", service->name);
+	jsonw_bool_field(json, "open", true);
+	jsonw_end_object(json);
 	return 0;
 }
 

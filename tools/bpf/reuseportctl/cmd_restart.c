@@ -402,6 +402,35 @@ static int check_command(const char *command)
 	}
 }
 
+/* @server: NULL on a dry run */
+static void print_json(const struct switch_target *targets, const struct plan *plan,
+		       const struct process *server)
+{
+	int i;
+
+	jsonw_start_object(json);
+	jsonw_bool_field(json, "dry_run", !server);
+	jsonw_name(json, "services");
+	jsonw_start_array(json);
+	for (i = 0; i < plan->nr_services; i++) {
+		jsonw_start_object(json);
+		jsonw_string_field(json, "service", targets[i].service.name);
+		jsonw_uint_field(json, "old_generation", targets[i].old_gen);
+		jsonw_uint_field(json, "generation",
+				 server ? targets[i].new_gen :
+					  generation_next(&targets[i].service));
+		if (server)
+			jsonw_uint_field(json, "sockets", targets[i].count);
+		jsonw_end_object(json);
+	}
+	jsonw_end_array(json);
+	if (server) {
+		jsonw_uint_field(json, "pid", server->pid);
+		jsonw_string_field(json, "comm", server->comm);
+	}
+	jsonw_end_object(json);
+}
+
 static void print_plan(const struct switch_target *targets, const struct plan *plan)
 {
 	int i;
@@ -414,6 +443,8 @@ static void print_plan(const struct switch_target *targets, const struct plan *p
 		    plan->command[0], service->name, generation_next(service),
 		    targets[i].old_gen);
 	}
+	if (json)
+		print_json(targets, plan, NULL);
 }
 
 /* Write the commands that do what is left after the switch. */
@@ -516,13 +547,12 @@ static int start_and_switch(struct switch_target *targets, const struct plan *pl
 	return -1;
 }
 
-static int bring_up(struct switch_target *targets, const struct plan *plan)
+static int bring_up(struct switch_target *targets, const struct plan *plan, struct process *server)
 {
 	char resume_cmd[MAX_SENTENCE - 512];
-	struct process server;
 	int err, i;
 
-	err = start_and_switch(targets, plan, &server);
+	err = start_and_switch(targets, plan, server);
 	report_errors();
 	for (i = 0; i < plan->nr_services; i++) {
 		free(targets[i].sockets);
@@ -533,13 +563,13 @@ static int bring_up(struct switch_target *targets, const struct plan *plan)
 	if (err)
 		return -1;
 	handle(SIG_DFL);
-	notify_systemd(server.pid);
+	notify_systemd(server->pid);
 	/* it is too late to fail: take_down() writes it again */
 	if (drain_write_pid(&targets[0].service, &plan->drain))
 		drop_errors();
 	for (i = 0; i < plan->nr_services; i++)
 		say("service %s: switched to generation %u, %s(%d) with %d socket%s",
-		    targets[i].service.name, targets[i].new_gen, server.comm, server.pid,
+		    targets[i].service.name, targets[i].new_gen, server->comm, server->pid,
 		    targets[i].count, targets[i].count == 1 ? "" : "s");
 	/* a signal that came during the switch; from here on one ends us */
 	if (interrupted) {
@@ -706,21 +736,24 @@ static int open_output(const struct switch_target *targets, struct plan *plan)
 
 static int run(struct switch_target *targets, struct plan *plan)
 {
+	struct process server;
 	int err, i;
 
 	if (open_output(targets, plan))
 		return -1;
 	/* up to the switch a signal does not end us, but undoes what was done */
 	handle(on_signal);
-	err = hold_all(targets, plan->nr_services) || bring_up(targets, plan);
+	err = hold_all(targets, plan->nr_services) || bring_up(targets, plan, &server);
 	for (i = 0; i < plan->nr_services; i++) {
 		if (err)
 			hold_undo(&targets[i].service, targets[i].was_open);
 		service_unlock(&targets[i].service);
 	}
-	if (err || take_down(targets, plan))
+	if (err || take_down(targets, plan) || open_all(targets, plan->nr_services))
 		return -1;
-	return open_all(targets, plan->nr_services);
+	if (json)
+		print_json(targets, plan, &server);
+	return 0;
 }
 
 int cmd_restart(const struct arguments *args)

@@ -71,6 +71,17 @@ static int roll_back(struct service *service, const struct generation *info, boo
 	return force ? replace_prog(service, cookie) : attach_again(service);
 }
 
+static void print_json(const struct service *service, const struct generation *info, bool dry_run)
+{
+	jsonw_start_object(json);
+	jsonw_bool_field(json, "dry_run", dry_run);
+	jsonw_string_field(json, "service", service->name);
+	jsonw_uint_field(json, "generation", info->number);
+	jsonw_uint_field(json, "pid", info->pid);
+	jsonw_string_field(json, "comm", info->comm);
+	jsonw_end_object(json);
+}
+
 int cmd_rollback(const struct arguments *args)
 {
 	bool force = args_flag(args, "--force");
@@ -92,6 +103,8 @@ int cmd_rollback(const struct arguments *args)
 		say("service %s: %s generation %u, %s(%u)", service.name,
 		    args->dry_run ? "would switch back to" : "switched back to", info.number,
 		    info.comm, info.pid);
+	if (!err && json)
+		print_json(&service, &info, args->dry_run);
 	service_close(&service);
 	return err;
 }

@@ -93,6 +93,19 @@ static int carry_out(struct service *service, bool force, struct plan *plan)
 	return err ? -1 : generation_switch(service, plan->number);
 }
 
+static void print_json(const struct service *service, const struct plan *plan, bool dry_run)
+{
+	jsonw_start_object(json);
+	jsonw_bool_field(json, "dry_run", dry_run);
+	jsonw_string_field(json, "service", service->name);
+	jsonw_uint_field(json, "generation", plan->number);
+	jsonw_bool_field(json, "new", plan->is_new);
+	jsonw_uint_field(json, "pid", plan->server.pid);
+	jsonw_string_field(json, "comm", plan->server.comm);
+	jsonw_uint_field(json, "sockets", plan->count);
+	jsonw_end_object(json);
+}
+
 int cmd_switch(const struct arguments *args)
 {
 	struct server_wait wait = {
@@ -133,6 +146,8 @@ int cmd_switch(const struct arguments *args)
 		say("service %s: %s generation %u, %s%s", service.name,
 		    args->dry_run ? "would switch to" : "switched to", plan.number, plan.who,
 		    plan.is_new ? "" : ", which had these sockets before");
+	if (!err && json)
+		print_json(&service, &plan, args->dry_run);
 	free(plan.sockets);
 	service_close(&service);
 	return err ? -1 : 0;

@@ -29,7 +29,7 @@
 
 int cmd_help(const struct arguments *args)
 {
-	if (args_flag(args, "--table")) {
+	if (args_flag(args, "--table") && !json) {
 		args_print_table(commands);
 		return 0;
 	}

@@ -33,8 +33,8 @@ int output_check(const char *where)
 			return 0;
 	if (!where || strchr(where, '/'))
 		return 0;
-	return fail("--output takes inherit, old, journal, null or a file, not \"%s\": a file has a "
-		    "slash in its name, such as ./%s",
+	return fail("--output takes inherit, old, journal, null or a file, not \"%s\": a file "
+		    "has a slash in its name, such as ./%s",
 		    where, where);
 }
 
@@ -135,8 +135,8 @@ static int open_one(const char *where, pid_t old, int number, const char *name,
 	if (!strcmp(where, "old")) {
 		fd = dup_old(old, number);
 		if (fd < 0)
-			fail("--output old: cannot duplicate file descriptor %d of process %d (%s): "
-			     "use another --output",
+			fail("--output old: cannot duplicate file descriptor %d of process %d "
+			     "(%s): use another --output",
 			     number, old, strerror(errno));
 	} else if (!strcmp(where, "journal")) {
 		fd = open_journal(name);
