@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "args.h"
+#include "server.h"
 #include "service.h"
 
 /* The cookie of any socket of a generation that has one. */
@@ -37,22 +38,6 @@ static int attach_again(struct service *service)
 	return err;
 }
 
-/* As above, whatever program the group has. */
-static int replace_prog(struct service *service, __u64 cookie)
-{
-	struct held_socket *sockets;
-	int count, i, err = 0;
-
-	count = sockets_find(&service->endpoint, 0, &sockets);
-	if (count < 0)
-		return -1;
-	for (i = 0; i < count; i++)
-		if (sockets[i].info.cookie == cookie && sockets[i].pid)
-			err = group_attach_to_any(service, &sockets[i], 1);
-	free(sockets);
-	return err;
-}
-
 static int roll_back(struct service *service, const struct generation *info, bool force,
 		     bool dry_run)
 {
@@ -68,7 +53,7 @@ static int roll_back(struct service *service, const struct generation *info, boo
 		return -1;
 	if (attached)
 		return 0;
-	return force ? replace_prog(service, cookie) : attach_again(service);
+	return force ? server_replace_prog(service) : attach_again(service);
 }
 
 static void print_json(const struct service *service, const struct generation *info, bool dry_run)

@@ -143,9 +143,14 @@ int drain_write_pid(const struct service *service, const struct drain *drain)
 	return proc_write_pid(drain->pid_file, info.pid);
 }
 
-static const char *last_event(const struct backlog *backlog)
+/* What the time of silence began with. Version 1.0 noted no time of the switch. */
+static const char *last_event(const struct backlog *backlog, char *text, size_t size)
 {
-	return backlog->is_switch ? "switched" : "last packet";
+	if (!backlog->seen)
+		return "no packet counted";
+	snprintf(text, size, "%s %.1f s ago", backlog->is_switch ? "switched" : "last packet",
+		 backlog->silent / 1e3);
+	return text;
 }
 
 /* "12 connections open, ", or nothing if that is not known */
@@ -168,7 +173,7 @@ int drain_wait(struct service *service, const struct drain *drain)
 	int connected = CONNECTIONS_UNKNOWN;
 	struct backlog backlog;
 	bool is_idle, is_late;
-	char text[64];
+	char text[64], event[40];
 
 	if (looks > MAX_LOOKS)
 		looks = MAX_LOOKS;
@@ -210,17 +215,17 @@ int drain_wait(struct service *service, const struct drain *drain)
 		describe_connections(service, connected, text);
 		if (is_late)
 			return fail("generation %u of service %s is still in use after %.1f s: "
-				    "%llu %s queued, %s%s %.1f s ago. %s(%u) continues to "
+				    "%llu %s queued, %s%s. %s(%u) continues to "
 				    "serve it, and generation %u gets new traffic; to continue "
 				    "waiting: %s",
 				    drain->number, service->name, (now_ms() - begin) / 1e3,
-				    backlog.queued, unit, text, last_event(&backlog),
-				    backlog.silent / 1e3, backlog.comm,
+				    backlog.queued, unit, text,
+				    last_event(&backlog, event, sizeof(event)), backlog.comm,
 				    backlog.pid, service->now.current, drain->resume_cmd);
-		progress("generation %u of service %s: %d sockets, %llu %s queued, %s%s %.1f s "
-			 "ago (idle: %.1f s)",
+		progress("generation %u of service %s: %d sockets, %llu %s queued, %s%s "
+			 "(idle: %.1f s)",
 			 drain->number, service->name, backlog.nr_sockets, backlog.queued, unit,
-			 text, last_event(&backlog), backlog.silent / 1e3, idle / 1e3);
+			 text, last_event(&backlog, event, sizeof(event)), idle / 1e3);
 		sleep_ms(STEP_MS);
 	}
 }

@@ -182,14 +182,11 @@ int server_check_prog(const struct service *service, __u32 number)
 	return 0;
 }
 
-int server_restore_prog(struct service *service, __u32 number)
+int server_replace_prog(struct service *service)
 {
 	struct held_socket *list;
 	int count, ours = 0, i, err = 0;
 
-	if (server_check_prog(service, number) == 1)
-		return 0;
-	drop_errors();
 	count = sockets_find(&service->endpoint, 0, &list);
 	if (count < 0)
 		return -1;
@@ -200,6 +197,14 @@ int server_restore_prog(struct service *service, __u32 number)
 		err = group_attach_to_any(service, list, ours);
 	free(list);
 	return err;
+}
+
+int server_restore_prog(struct service *service, __u32 number)
+{
+	if (server_check_prog(service, number) == 1)
+		return 0;
+	drop_errors();
+	return server_replace_prog(service);
 }
 
 /* -- Stopping ------------------------------------------------------------------------- */

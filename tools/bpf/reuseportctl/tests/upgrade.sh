@@ -128,6 +128,25 @@ test_upgrade_drain() {
 	all_from A
 }
 
+# A generation of layout 1 that had no packet is not said to have had one, or a switch, when the
+# machine was started.
+test_upgrade_no_packet() {
+	serve A -a
+	until_sockets 4
+	begin_load -f 1
+	until_waiting 1
+	a=$pid
+	attach_1 "$a"
+	server B
+	must "$here/layout1" switch "$s" $ip "$port" none "$pid" $(children "$pid")
+	refuse '1 connections queued, .*no packet counted' "$ctl" drain "$s" --timeout 200ms
+	must "$ctl" upgrade "$s"
+	refuse '1 connections queued, .*no packet counted' "$ctl" drain "$s" --timeout 200ms
+	must "$ctl" rollback "$s"
+	must "$ctl" switch "$s" --pid "$pid"
+	refuse 'switched [0-9.]* s ago' "$ctl" drain "$s" --timeout 200ms
+}
+
 # A show that runs during an upgrade finds the service whole.
 test_upgrade_show() {
 	server A
