@@ -133,6 +133,7 @@ static int describe_group(struct plan *plan)
 	config->port = plan->endpoint.port;
 	config->uid = plan->sockets[0].info.uid;
 	config->interface = plan->sockets[0].info.interface;
+	plan->endpoint.interface = config->interface;
 	config->v6only = plan->sockets[0].info.v6only;
 	config->netns = proc_netns("self");
 	if (!config->steering.slots)
@@ -168,21 +169,16 @@ static int is_at(const char *name, void *arg)
 	if (store_read_config(name, &config))
 		return 0;
 	return config.protocol == at->protocol && config.family == at->family &&
-	       config.port == at->port && config.netns == proc_netns("self") &&
+	       config.port == at->port && config.interface == at->interface &&
+	       config.netns == proc_netns("self") &&
 	       !memcmp(config.address, at->address, sizeof(config.address));
 }
 
 static bool has_reuseport(const struct held_socket *held)
 {
-	socklen_t len = sizeof(int);
-	int reuseport = 0, fd;
+	struct socket_options options;
 
-	fd = socket_try_dup(held);
-	if (fd < 0)
-		return false;
-	getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, &len);
-	close(fd);
-	return reuseport;
+	return !socket_read_options(held, &options) && options.reuseport;
 }
 
 /* The server's other addresses stay without a service, and a restart loses requests there. */

@@ -17,7 +17,7 @@ static const struct metric {
 	[QUEUE] = { "reuseport_queue", "gauge",
 		    "Connections to be accepted, or bytes to be read." },
 	[DROPS] = { "reuseport_drops_total", "counter",
-		    "Packets dropped because a socket's queue was full." },
+		    "Packets that a socket dropped; with TCP_DEFER_ACCEPT one per connection." },
 	[PACKETS] = { "reuseport_packets_total", "counter",
 		      "Packets steered to a slot; TCP: SYNs." },
 	[NEW_FLOWS] = { "reuseport_new_flows_total", "counter",

@@ -31,6 +31,14 @@ static __u64 flow_entries(const struct view *view)
 	return (__u64)view->service.flow_config.buckets * FLOW_WAYS;
 }
 
+/* With TCP_DEFER_ACCEPT the kernel also counts what it drops on purpose: the last packet of
+ * each handshake that brings no data.
+ */
+static bool has_drops(const struct slot_view *slot)
+{
+	return !slot->has_options || !slot->options.defer_accept;
+}
+
 /* -- JSON --------------------------------------------------------------------------- */
 
 static void print_slot_json(const struct slot_view *slot)
@@ -42,7 +50,12 @@ static void print_slot_json(const struct slot_view *slot)
 		jsonw_uint_field(json, "pid", slot->socket->pid);
 		jsonw_string_field(json, "comm", slot->socket->comm);
 		jsonw_uint_field(json, "queue", slot->socket->info.queue);
-		jsonw_uint_field(json, "drops", slot->socket->info.drops);
+		if (has_drops(slot))
+			jsonw_uint_field(json, "drops", slot->socket->info.drops);
+		if (slot->has_options)
+			jsonw_bool_field(json, "defer_accept", slot->options.defer_accept);
+		if (slot->has_options)
+			jsonw_bool_field(json, "reuseport", slot->options.reuseport);
 	}
 	jsonw_uint_field(json, "packets", slot->counter.packets);
 	jsonw_uint_field(json, "new_flows", slot->counter.flows);
@@ -125,7 +138,10 @@ static void print_slot(const struct slot_view *slot)
 		if (slot->socket->pid)
 			snprintf(who, sizeof(who), "%s(%d)", slot->socket->comm, slot->socket->pid);
 		snprintf(queue, sizeof(queue), "%u", slot->socket->info.queue);
-		snprintf(drops, sizeof(drops), "%u", slot->socket->info.drops);
+		if (has_drops(slot))
+			snprintf(drops, sizeof(drops), "%u", slot->socket->info.drops);
+		else
+			strcpy(drops, "-");
 	}
 	printf("    %4u  %8llu  %-20s  %7s  %5s  %9llu  %9llu\n", slot->number, slot->cookie, who,
 	       queue, drops, slot->counter.packets, slot->counter.flows);
@@ -160,6 +176,27 @@ static void print_flow_table(const struct view *view)
 	if (view->flow_stats[FLOW_REFUSED])
 		printf(", %llu not recorded: the table was full", view->flow_stats[FLOW_REFUSED]);
 	putchar('\n');
+}
+
+static void print_option_notes(const struct view *view)
+{
+	int deferring = 0, cleared = 0, g, i;
+	const struct slot_view *slot;
+
+	for (g = 0; g < view->nr_generations; g++) {
+		for (i = 0; i < view->generations[g].nr_slots; i++) {
+			slot = &view->generations[g].slots[i];
+			deferring += !has_drops(slot);
+			cleared += slot->has_options && !slot->options.reuseport;
+		}
+	}
+	if (deferring)
+		printf("  Drops are unknown where TCP_DEFER_ACCEPT is set: the kernel counts the "
+		       "last packet of each handshake as one.\n");
+	if (cleared)
+		printf("  SO_REUSEPORT has been cleared on %d socket%s: %s may get all traffic, "
+		       "whatever the program selects. Have the server leave it set.\n",
+		       cleared, cleared == 1 ? "" : "s", cleared == 1 ? "it" : "one of them");
 }
 
 /* What keeps the service from working, and what to do about it. */
@@ -220,6 +257,7 @@ static void print_service(const struct view *view)
 		print_generation(view, &view->generations[i]);
 	if (view_has_flows(view))
 		print_flow_table(view);
+	print_option_notes(view);
 	print_notes(view);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Protocol, address and port, as people write them. */
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,54 +23,70 @@ int endpoint_parse_protocol(const char *text, struct endpoint *endpoint)
 	return 0;
 }
 
+static int parse_interface(const char *name, struct endpoint *endpoint)
+{
+	endpoint->interface = if_nametoindex(name);
+	if (endpoint->interface)
+		return 0;
+	return fail("there is no interface \"%s\" in this network namespace: ip link lists them",
+		    name);
+}
+
 int endpoint_parse(const char *text, struct endpoint *endpoint)
 {
-	const char *colon = strrchr(text, ':'), *end = colon;
-	char address[INET6_ADDRSTRLEN + 1];
+	char address[INET6_ADDRSTRLEN + IFNAMSIZ + 4], *interface, *end, *rest;
+	const char *colon = strrchr(text, ':');
 	unsigned long port;
-	char *rest;
 
-	if (!colon)
+	if (!colon || colon - text >= (int)sizeof(address))
 		goto invalid;
 	port = strtoul(colon + 1, &rest, 10);
 	if (*rest || !port || port > 65535)
 		goto invalid;
 	endpoint->port = htons(port);
 
-	endpoint->family = AF_INET;
-	if (*text == '[') {
-		endpoint->family = AF_INET6;
-		text++;
-		end = colon - 1;
-		if (end < text || *end != ']')
+	sprintf(address, "%.*s", (int)(colon - text), text);
+	/* [fe80::1%eth0]:80, or as ss prints it: [fe80::1]%eth0:80 */
+	interface = strchr(address, '%');
+	if (interface)
+		*interface++ = '\0';
+	endpoint->family = *address == '[' ? AF_INET6 : AF_INET;
+	if (endpoint->family == AF_INET6) {
+		end = strchr(address, ']');
+		if (!end && interface)
+			end = strchr(interface, ']');
+		if (!end || end[1])
 			goto invalid;
+		*end = '\0';
 	}
-	if ((size_t)(end - text) >= sizeof(address))
-		goto invalid;
-	memcpy(address, text, end - text);
-	address[end - text] = '\0';
 	memset(endpoint->address, 0, sizeof(endpoint->address));
-	if (inet_pton(endpoint->family, address, endpoint->address) == 1)
-		return 0;
+	if (inet_pton(endpoint->family, address + (*address == '['), endpoint->address) == 1)
+		return interface ? parse_interface(interface, endpoint) : 0;
 invalid:
 	return fail("\"%s\" is not an address and port: write 192.0.2.1:80 or [2001:db8::1]:80, "
-		    "with 0.0.0.0 or [::] for a server that is bound to all addresses", text);
+		    "with 0.0.0.0 or [::] for a server that is bound to all addresses, and "
+		    "[fe80::1%%eth0]:80 for one that is bound to an interface", text);
 }
 
 const char *endpoint_format(const struct endpoint *endpoint, char *text)
 {
-	char address[INET6_ADDRSTRLEN];
+	char address[INET6_ADDRSTRLEN], interface[IFNAMSIZ + 1] = "", name[IFNAMSIZ];
 
 	inet_ntop(endpoint->family, endpoint->address, address, sizeof(address));
-	snprintf(text, ENDPOINT_LEN, endpoint->family == AF_INET ? "%s:%u" : "[%s]:%u", address,
-		 ntohs(endpoint->port));
+	if (endpoint->interface && if_indextoname(endpoint->interface, name))
+		sprintf(interface, "%%%s", name);
+	else if (endpoint->interface)
+		sprintf(interface, "%%%u", endpoint->interface);
+	snprintf(text, ENDPOINT_LEN, endpoint->family == AF_INET ? "%s%s:%u" : "[%s%s]:%u",
+		 address, interface, ntohs(endpoint->port));
 	return text;
 }
 
 bool endpoint_is_equal(const struct endpoint *a, const struct endpoint *b)
 {
 	return a->protocol == b->protocol && a->family == b->family && a->port == b->port &&
-	       !memcmp(a->address, b->address, a->family == AF_INET ? 4 : 16);
+	       !memcmp(a->address, b->address, a->family == AF_INET ? 4 : 16) &&
+	       (!a->interface || !b->interface || a->interface == b->interface);
 }
 
 bool endpoint_is_wildcard(const struct endpoint *endpoint)

@@ -406,7 +406,8 @@ int generation_check(const struct service_config *config, const struct held_sock
 		if (!group_has_socket(config, &sockets[i].info))
 			return fail("socket %d of process %d is bound to another interface than "
 				    "those of the service, or differs in IPV6_V6ONLY, so it is in "
-				    "another group: have the server bind all sockets alike",
+				    "another group: have the server bind all sockets alike, or "
+				    "name the interface in the address, as in 0.0.0.0%%eth0:80",
 				    sockets[i].fd, sockets[i].pid);
 	}
 	return 0;

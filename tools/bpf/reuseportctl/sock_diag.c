@@ -52,12 +52,14 @@ static int add_socket(struct socket_list *all, const struct nlmsghdr *nlh)
 		.protocol = all->endpoint->protocol,
 		.family = msg->idiag_family,
 		.port = msg->id.idiag_sport,
+		.interface = msg->id.idiag_if,
 	};
 	struct socket_info *larger, *socket;
 
 	memcpy(at.address, msg->id.idiag_src, at.family == AF_INET ? 4 : 16);
 	if (all->endpoint->port && !endpoint_is_equal(all->endpoint, &at) &&
-	    !(all->connected && endpoint_is_wildcard(all->endpoint)))
+	    !(all->connected && endpoint_is_wildcard(all->endpoint) &&
+	      (!all->endpoint->interface || all->endpoint->interface == at.interface)))
 		return 0;
 	if (all->count == all->space) {
 		all->space = 2 * all->space + 16;

@@ -9,6 +9,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -232,6 +233,22 @@ int socket_dup(const struct held_socket *held)
 		    held->fd, held->pid, strerror(errno));
 }
 
+int socket_read_options(const struct held_socket *held, struct socket_options *options)
+{
+	socklen_t len = sizeof(int);
+	int fd, err;
+
+	*options = (struct socket_options){};
+	fd = held->pid ? socket_try_dup(held) : -1;
+	if (fd < 0)
+		return -1;
+	err = getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &options->reuseport, &len);
+	if (!err && held->info.at.protocol == IPPROTO_TCP)
+		getsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &options->defer_accept, &len);
+	close(fd);
+	return err;
+}
+
 int socket_require_reuseport(const struct held_socket *held, int fd)
 {
 	socklen_t len = sizeof(int);
@@ -241,6 +258,6 @@ int socket_require_reuseport(const struct held_socket *held, int fd)
 	if (reuseport)
 		return 0;
 	return fail("socket %d of process %d (%s) has no SO_REUSEPORT: have the server set it "
-		    "before bind() (nginx: listen ... reuseport)",
+		    "before bind() and leave it set (nginx: listen ... reuseport)",
 		    held->fd, held->pid, held->comm);
 }

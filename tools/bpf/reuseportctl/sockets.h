@@ -30,6 +30,12 @@ int sockets_find_owners(const struct socket_info *sockets, int count, pid_t root
 int socket_dup(const struct held_socket *socket);
 /* The same, with an errno in place of a sentence, for callers that have others to try. */
 int socket_try_dup(const struct held_socket *socket);
+/* Options of a socket that sock_diag does not report. Return -1 if they cannot be read. */
+struct socket_options {
+	int reuseport;
+	int defer_accept;	/* TCP */
+};
+int socket_read_options(const struct held_socket *held, struct socket_options *options);
 /* Fail if the socket, of which @fd is a duplicate, has no SO_REUSEPORT. */
 int socket_require_reuseport(const struct held_socket *socket, int fd);
 

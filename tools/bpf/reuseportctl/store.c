@@ -647,6 +647,7 @@ int service_open_pins(struct service *service)
 		.protocol = service->config.protocol,
 		.family = service->config.family,
 		.port = service->config.port,
+		.interface = service->config.interface,
 	};
 	memcpy(service->endpoint.address, service->config.address,
 	       sizeof(service->endpoint.address));

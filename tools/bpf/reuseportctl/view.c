@@ -63,6 +63,9 @@ static int view_service(struct view *view)
 	if (service_open(&view->service, view->name))
 		return -1;
 	view->is_here = proc_netns("self") == view->service.config.netns;
+	/* the index is that of another interface here */
+	if (!view->is_here)
+		view->service.endpoint.interface = 0;
 	if (view_has_flows(view) && flow_table_read_stats(&view->service, view->flow_stats))
 		return -1;
 	for_each_generation(&view->service, number)
@@ -182,8 +185,11 @@ static int view_sockets(struct views *views, bool with_owners)
 
 /* -- Both together -------------------------------------------------------------------- */
 
-/* Sets @members, by the index of the socket in @views, for those that have a slot. */
-static void join_generations(const struct views *views, struct view *view, bool *members)
+/* Sets @members, by the index of the socket in @views, for those that have a slot. With @all,
+ * reads the sockets' options.
+ */
+static void join_generations(const struct views *views, struct view *view, bool all,
+			     bool *members)
 {
 	struct slot_view *slot;
 	int g, i;
@@ -192,8 +198,11 @@ static void join_generations(const struct views *views, struct view *view, bool 
 		for (i = 0; i < view->generations[g].nr_slots; i++) {
 			slot = &view->generations[g].slots[i];
 			slot->socket = find_socket(views, slot->cookie);
-			if (slot->socket)
-				members[slot->socket - views->sockets] = true;
+			if (!slot->socket)
+				continue;
+			members[slot->socket - views->sockets] = true;
+			slot->has_options =
+				all && !socket_read_options(slot->socket, &slot->options);
 		}
 	}
 }
@@ -297,7 +306,7 @@ static int join(struct views *views, bool all)
 		if (!view->is_here)
 			continue;
 		memset(members, 0, views->nr_sockets * sizeof(*members));
-		join_generations(views, view, members);
+		join_generations(views, view, all, members);
 		if (all)
 			join_sockets(views, view, members,
 				     view->service.config.protocol == IPPROTO_TCP ? &tcp : &udp);

@@ -9,6 +9,8 @@ struct slot_view {
 	__u32 number;
 	__u64 cookie;
 	const struct held_socket *socket;	/* NULL: it was closed a moment ago */
+	bool has_options;			/* these are known: */
+	struct socket_options options;
 	struct counter counter;
 };
 

@@ -286,3 +286,41 @@ test_pin_missing() {
 	attach "$pid"
 	all_from A
 }
+
+# A server at a link-local address is one of an interface: the address is written with it, and
+# printed with it.
+test_link_local() {
+	ip addr add fe80::1/64 dev lo nodad 2>/dev/null || ip addr add fe80::1/64 dev lo 2>/dev/null ||
+		skip 'no link-local address can be added to lo'
+	for ip in tcp udp; do
+		host=fe80::1%lo
+		serve A
+		wait_until 'the sockets of A' has_link_local 4
+		refuse 'no interface "nothing"' "$ctl" attach "$s" $ip "[fe80::1%nothing]:$port" --pid "$pid"
+		refuse 'is not an address and port' "$ctl" attach "$s" $ip "[fe80::1%lo:$port" --pid "$pid"
+		must "$ctl" -n attach "$s" $ip "[fe80::1]%lo:$port" --pid "$pid"
+		must "$ctl" attach "$s" $ip "[fe80::1%lo]:$port" --pid "$pid" --hold
+		says "service $s: $ip \[fe80::1%lo\]:$port, generation 1"
+		must "$ctl" show "$s"
+		says "^$s  $ip \[fe80::1%lo\]:$port"
+		all_from A
+		refuse "has 4 of 9 sockets at $ip \[fe80::1%lo\]:$port" \
+			"$ctl" restart "$s" --wait 9 --timeout 1s -- "$helper" serve $ip $host "$port" B
+		must "$ctl" detach "$s"
+		# the interface of the sockets is found if it is not named
+		must "$ctl" attach "$s" $ip "[fe80::1]:$port" --pid "$pid"
+		says "$ip \[fe80::1%lo\]:$port"
+		must "$ctl" detach "$s"
+		kill "$pid"
+	done
+	ip=tcp host=127.0.0.1
+	sockets=1 server A -w 1 -b lo
+	refuse 'no socket at tcp 127.0.0.1%lo' "$ctl" attach "$s" tcp "127.0.0.1%lo:$((port + 1))" --pid "$pid"
+	must "$ctl" attach "$s" tcp "127.0.0.1%lo:$port" --pid "$pid"
+	says "tcp 127.0.0.1%lo:$port"
+}
+
+# There are COUNT sockets of $ip at the port and fe80::1.
+has_link_local() {
+	[ "$(grep -ciE "^ *[0-9]+: 000080FE000000000000000001000000:$(printf %04X "$port") [0-9A-F:]+ 0[A7]" /proc/net/${ip}6)" = "$1" ]
+}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Servers, clients and tools for the tests of reuseportctl.
  *
- * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-b INTERFACE] [-a] [-c] [-i] [-k] [-m]
- *	[-n] [-p] [-x] tcp|udp ADDR PORT NAME
+ * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-b INTERFACE] [-a] [-c] [-D] [-i] [-k]
+ *	[-m] [-n] [-p] [-x] tcp|udp ADDR PORT NAME
  *	A server of WORKERS processes (4) with SOCKETS sockets (1) each. It answers each
  *	connection or datagram with NAME. SIGTERM ends it: the workers answer what is
  *	queued, close their sockets, and exit.
@@ -10,6 +10,7 @@
  *	-b	bind the sockets of the first worker to INTERFACE
  *	-c	give each UDP peer a socket of its own, connected to it
  *	-d	wait MS milliseconds before bind()
+ *	-D	set TCP_DEFER_ACCEPT
  *	-i	answer with NAME and the number of the worker, from 0
  *	-k	keep TCP connections open after the answer
  *	-m	use MPTCP instead of TCP
@@ -61,6 +62,9 @@
  * helper unable COMMAND...
  *	Run COMMAND with pidfd_getfd() forbidden, as in a container.
  *
+ * helper clear PID
+ *	Clear SO_REUSEPORT on the sockets of process PID.
+ *
  * helper strip PID
  *	Detach the program from the group of a socket of process PID.
  */
@@ -75,8 +79,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <net/if.h>
 #include <linux/filter.h>
 #include <netinet/ip.h>
+#include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <linux/seccomp.h>
 #include <sys/file.h>
@@ -117,14 +123,18 @@ static struct target parse_target(char **argv)
 	struct target target = { .type = strcmp(argv[0], "udp") ? SOCK_STREAM : SOCK_DGRAM };
 	struct sockaddr_in6 *six = (void *)&target.addr;
 	struct sockaddr_in *four = (void *)&target.addr;
+	char *address = strdup(argv[1]), *scope = strchr(address, '%');
 
-	if (inet_pton(AF_INET, argv[1], &four->sin_addr) == 1) {
+	if (scope)
+		*scope++ = '\0';
+	if (inet_pton(AF_INET, address, &four->sin_addr) == 1) {
 		four->sin_family = AF_INET;
 		four->sin_port = htons(atoi(argv[2]));
 		target.len = sizeof(*four);
-	} else if (inet_pton(AF_INET6, argv[1], &six->sin6_addr) == 1) {
+	} else if (inet_pton(AF_INET6, address, &six->sin6_addr) == 1) {
 		six->sin6_family = AF_INET6;
 		six->sin6_port = htons(atoi(argv[2]));
+		six->sin6_scope_id = scope ? if_nametoindex(scope) : 0;
 		target.len = sizeof(*six);
 	} else {
 		die("%s is no address", argv[1]);
@@ -145,7 +155,7 @@ static void select_first(int fd)
 		die("SO_ATTACH_REUSEPORT_CBPF");
 }
 
-static bool own_program;
+static bool own_program, deferring;
 
 static int open_server(const struct target *target, bool reuseport)
 {
@@ -162,6 +172,8 @@ static int open_server(const struct target *target, bool reuseport)
 		die("bind");
 	if (target->type == SOCK_STREAM && listen(fd, 1024))
 		die("listen");
+	if (deferring && setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &one, sizeof(one)))
+		die("TCP_DEFER_ACCEPT");
 	if (own_program)
 		select_first(fd);
 	return fd;
@@ -255,7 +267,7 @@ static int serve(int argc, char **argv)
 	char name[64];
 	char byte;
 
-	while ((option = getopt(argc, argv, "w:s:d:u:b:acikmnpx")) > 0) {
+	while ((option = getopt(argc, argv, "w:s:d:u:b:acDikmnpx")) > 0) {
 		switch (option) {
 		case 'w':
 			workers = atoi(optarg);
@@ -282,6 +294,9 @@ static int serve(int argc, char **argv)
 			break;
 		case 'c':
 			connecting = true;
+			break;
+		case 'D':
+			deferring = true;
 			break;
 		case 'i':
 			numbered = true;
@@ -712,13 +727,27 @@ static int strip(int argc, char **argv)
 	die("no program on any group of process %s", argv[1]);
 }
 
+static int clear(int argc, char **argv)
+{
+	int pidfd, fd, number, off = 0, cleared = 0;
+
+	if (argc != 2)
+		return 2;
+	pidfd = syscall(__NR_pidfd_open, atoi(argv[1]), 0);
+	for (number = 3; number < 64; number++) {
+		fd = syscall(__NR_pidfd_getfd, pidfd, number, 0);
+		cleared += !setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &off, sizeof(off));
+	}
+	return cleared ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		int (*run)(int argc, char **argv);
 	} parts[] = {
-		{ "unable", unable }, { "strip", strip },
+		{ "unable", unable }, { "strip", strip },   { "clear", clear },
 		{ "serve", serve },   { "both", both },	    { "load", load },
 		{ "killat", killat }, { "filter", filter }, { "hold", hold },
 		{ "interrupt", interrupt }, { "calls", calls },

@@ -104,3 +104,31 @@ test_metrics_calls() {
 	[ "$calls" = "$six" ] || broken "$calls system calls, $six without 100 processes more"
 	[ $((six - one)) -lt $((5 * 100)) ] || broken "$((six - one)) system calls for 5 services more"
 }
+
+# With TCP_DEFER_ACCEPT each connection counts as a drop of its listener, which is none: no
+# number is shown. The metric has it.
+test_show_deferred() {
+	server A -D
+	attach "$pid"
+	must "$ctl" show "$s"
+	says '^ *0 .* 0      -          0' 'Drops are unknown where TCP_DEFER_ACCEPT is set'
+	must "$ctl" -j show "$s"
+	says '"defer_accept":true'
+	! grep -q '"drops"' "$tmp/out" || broken 'drops in the JSON'
+	# whose first packet after the handshake has no data
+	"$helper" load -f 5 $ip $host "$port" >"$tmp/out" &
+	echo $! >>"$tmp/pids"
+	wait_until '5 drops' has_drops 5
+	port=$((port + 1))
+	server B
+	must "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$pid" --hold
+	all_from B 5
+	must "$ctl" -j show "x$s"
+	says '"drops":0,"defer_accept":false'
+}
+
+has_drops() {
+	[ "$("$ctl" metrics | awk -v s="drops_total{service=\"$s\"" '
+		index($0, s) { n += $2 }
+		END { print n + 0 }')" = "$1" ]
+}
