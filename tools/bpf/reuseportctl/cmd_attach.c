@@ -205,9 +205,10 @@ static void report_other_addresses(const struct plan *plan)
 	free(list);
 }
 
-/* Sockets in the group that other processes have get nothing from now on. */
+/* Sockets in the group that other processes have get nothing while the service is held. */
 static void report_other_processes(const struct plan *plan)
 {
+	const struct service service = { .config = plan->config };
 	struct held_socket *list = NULL, *first = NULL;
 	int count, others = 0, i, j;
 
@@ -223,10 +224,12 @@ static void report_other_processes(const struct plan *plan)
 	}
 	if (others)
 		say("not in service %s: %d socket%s at its address, of process %d (%s), which "
-		    "neither process %d nor its children have; %s nothing until a switch",
+		    "neither process %d nor its children have; %s %s",
 		    plan->name, others, others == 1 ? "" : "s", first->pid,
 		    *first->comm ? first->comm : "?", plan->pid,
-		    others == 1 ? "it gets" : "they get");
+		    others == 1 ? "it gets" : "they get",
+		    hold_can_open(&service) ? "traffic by hash, except while the service is held" :
+					      "nothing until a switch");
 	free(list);
 }
 

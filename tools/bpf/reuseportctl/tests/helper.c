@@ -2,7 +2,7 @@
 /* Servers, clients and tools for the tests of reuseportctl.
  *
  * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-b INTERFACE] [-a] [-c] [-D] [-i] [-k]
- *	[-m] [-n] [-p] [-x] tcp|udp ADDR PORT NAME
+ *	[-m] [-n] [-p] [-r] [-x] tcp|udp ADDR PORT NAME
  *	A server of WORKERS processes (4) with SOCKETS sockets (1) each. It answers each
  *	connection or datagram with NAME. SIGTERM ends it: the workers answer what is
  *	queued, close their sockets, and exit.
@@ -16,17 +16,20 @@
  *	-m	use MPTCP instead of TCP
  *	-n	do not set SO_REUSEPORT
  *	-p	attach a classic BPF program that selects the first socket of the group
+ *	-r	on SIGHUP start each worker again that has ended, on SIGUSR1 one more
  *	-u	run as user UID
  *	-x	exit as soon as all workers have their sockets
  *
  * helper both ADDR PORT NAME
  *	A TCP and a UDP server in one.
  *
- * helper load [-c COUNT] [-f FLOWS] [-p PAUSE_MS] [-q HEX] [-r] tcp|udp ADDR PORT
+ * helper load [-c COUNT] [-f FLOWS] [-p PAUSE_MS] [-q HEX] [-r] [-s PORT] tcp|udp ADDR PORT
  *	A client with FLOWS sockets (1) that ask COUNT times (1) each, with PAUSE_MS in
  *	between. With TCP each question is a connection, and FLOWS of them are established
  *	before the first one is read. Over UDP the question is HEX, or one byte.
  *	-r sends a datagram again if there is no answer for 0.2 s, as the queue may be full.
+ *	-s binds the sockets to ports from PORT on, each TCP connection to the next one, so that
+ *	another run has the same hashes.
  *	On SIGTERM all sockets ask once more. At the end it prints how many answers came
  *	from each NAME, then
  *		failed N	no answer, or an error
@@ -103,6 +106,7 @@
 } while (0)
 
 #define MAX_SOCKETS	2048
+#define MAX_WORKERS	64
 #define PATIENCE_S	30
 
 static volatile sig_atomic_t term;
@@ -257,23 +261,64 @@ static int work(const struct target *target, int sockets, bool reuseport, bool d
 	return 0;
 }
 
+static struct {
+	struct target target;
+	int workers, sockets, ready[2];
+	bool no_reuseport, deaf, numbered;
+	const char *name;
+	pid_t pids[MAX_WORKERS];
+} server = { .workers = 4, .sockets = 1 };
+
+static void start_worker(int i)
+{
+	char name[64], byte;
+	sigset_t none;
+
+	snprintf(name, sizeof(name), server.numbered ? "%s%d" : "%s", server.name, i);
+	server.pids[i] = fork();
+	if (!server.pids[i]) {
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		exit(work(&server.target, server.sockets, !server.no_reuseport, server.deaf, name,
+			  server.ready[1]));
+	}
+	/* one at a time, so that their order is that of their slots */
+	if (read(server.ready[0], &byte, 1) != 1)
+		die("read");
+}
+
+/* Start workers on SIGHUP and SIGUSR1, until SIGTERM. */
+static void replace_workers(const sigset_t *signals)
+{
+	int signal = 0, i;
+
+	while (signal != SIGTERM) {
+		sigwait(signals, &signal);
+		for (i = 0; i < server.workers; i++)
+			if (server.pids[i] && waitpid(server.pids[i], NULL, WNOHANG) > 0)
+				server.pids[i] = 0;
+		for (i = 0; signal == SIGHUP && i < server.workers; i++)
+			if (!server.pids[i])
+				start_worker(i);
+		if (signal == SIGUSR1 && server.workers < MAX_WORKERS)
+			start_worker(server.workers++);
+	}
+}
+
 static int serve(int argc, char **argv)
 {
 	struct rlimit files = { MAX_SOCKETS + 64, MAX_SOCKETS + 64 };
-	int workers = 4, sockets = 1, delay = 0, option, status = 0, ready[2], i;
-	bool reuseport = true, leave = false, numbered = false, deaf = false;
-	struct target target;
-	pid_t pids[64];
-	char name[64];
-	char byte;
+	bool leave = false, replace = false;
+	int delay = 0, option, status = 0, i;
+	sigset_t signals;
 
-	while ((option = getopt(argc, argv, "w:s:d:u:b:acDikmnpx")) > 0) {
+	while ((option = getopt(argc, argv, "w:s:d:u:b:acDikmnprx")) > 0) {
 		switch (option) {
 		case 'w':
-			workers = atoi(optarg);
+			server.workers = atoi(optarg);
 			break;
 		case 's':
-			sockets = atoi(optarg);
+			server.sockets = atoi(optarg);
 			break;
 		case 'd':
 			delay = atoi(optarg);
@@ -290,7 +335,7 @@ static int serve(int argc, char **argv)
 			protocol = 262; /* IPPROTO_MPTCP */
 			break;
 		case 'a':
-			deaf = true;
+			server.deaf = true;
 			break;
 		case 'c':
 			connecting = true;
@@ -299,16 +344,19 @@ static int serve(int argc, char **argv)
 			deferring = true;
 			break;
 		case 'i':
-			numbered = true;
+			server.numbered = true;
 			break;
 		case 'k':
 			keeping = true;
 			break;
 		case 'n':
-			reuseport = false;
+			server.no_reuseport = true;
 			break;
 		case 'p':
 			own_program = true;
+			break;
+		case 'r':
+			replace = true;
 			break;
 		case 'x':
 			leave = true;
@@ -316,32 +364,38 @@ static int serve(int argc, char **argv)
 		default: return 2;
 		}
 	}
-	if (argc - optind != 4 || workers > 64 || sockets > MAX_SOCKETS)
+	if (argc - optind != 4 || server.workers > MAX_WORKERS || server.sockets > MAX_SOCKETS)
 		return 2;
-	target = parse_target(argv + optind);
+	server.target = parse_target(argv + optind);
+	server.name = argv[optind + 3];
 	setrlimit(RLIMIT_NOFILE, &files);
 	signal(SIGTERM, on_term);
 	usleep(delay * 1000);
-	if (pipe(ready))
+	if (pipe(server.ready))
 		die("pipe");
-	for (i = 0; i < workers; i++) {
-		snprintf(name, sizeof(name), numbered ? "%s%d" : "%s", argv[optind + 3], i);
-		pids[i] = fork();
-		if (!pids[i])
-			exit(work(&target, sockets, reuseport, deaf, name, ready[1]));
-		/* one at a time, so that their order is that of their slots */
-		if (read(ready[0], &byte, 1) != 1)
-			die("read");
+	if (replace) {
+		sigemptyset(&signals);
+		sigaddset(&signals, SIGHUP);
+		sigaddset(&signals, SIGUSR1);
+		sigaddset(&signals, SIGTERM);
+		sigprocmask(SIG_BLOCK, &signals, NULL);
+	}
+	for (i = 0; i < server.workers; i++) {
+		start_worker(i);
 		interface = NULL;
 	}
 	if (leave)
 		return 3;
-	while (!term)
-		pause();
-	for (i = 0; i < workers; i++)
-		kill(pids[i], SIGTERM);
-	for (i = 0; i < workers; i++)
-		if (waitpid(pids[i], &status, 0) < 0)
+	if (replace)
+		replace_workers(&signals);
+	else
+		while (!term)
+			pause();
+	for (i = 0; i < server.workers; i++)
+		if (server.pids[i])
+			kill(server.pids[i], SIGTERM);
+	for (i = 0; i < server.workers; i++)
+		if (server.pids[i] && waitpid(server.pids[i], &status, 0) < 0)
 			die("waitpid");
 	return 0;
 }
@@ -399,6 +453,25 @@ static void tally(const char *name)
 }
 
 static bool resend;
+static int next_port;
+
+static int open_client(const struct target *target)
+{
+	int fd = socket(target->addr.ss_family, target->type, 0), one = 1;
+	struct target own = *target;
+
+	if (next_port) {
+		/* sin6_port is at the same offset */
+		((struct sockaddr_in *)&own.addr)->sin_port = htons(next_port++);
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		if (bind(fd, (void *)&own.addr, own.len))
+			die("bind to port %d", next_port - 1);
+	}
+	if (!connect(fd, (void *)&target->addr, target->len))
+		return fd;
+	close(fd);
+	return -1;
+}
 
 static bool ask(const struct target *target, int fd, char *text, size_t size)
 {
@@ -434,7 +507,7 @@ static int load(int argc, char **argv)
 	bool last = false;
 	char text[64];
 
-	while ((option = getopt(argc, argv, "c:f:p:q:r")) > 0) {
+	while ((option = getopt(argc, argv, "c:f:p:q:rs:")) > 0) {
 		switch (option) {
 		case 'c':
 			count = atoi(optarg);
@@ -451,6 +524,9 @@ static int load(int argc, char **argv)
 		case 'r':
 			resend = true;
 			break;
+		case 's':
+			next_port = atoi(optarg);
+			break;
 		default: return 2;
 		}
 	}
@@ -462,12 +538,8 @@ static int load(int argc, char **argv)
 		last = term;
 		for (f = 0; f < flows; f++) {
 			if (!i || target.type == SOCK_STREAM) {
-				fds[f] = socket(target.addr.ss_family, target.type, 0);
-				if (connect(fds[f], (void *)&target.addr, target.len)) {
-					close(fds[f]);
-					fds[f] = -1;
-					failed++;
-				}
+				fds[f] = open_client(&target);
+				failed += fds[f] < 0;
 			}
 		}
 		for (f = 0; f < flows; f++) {
