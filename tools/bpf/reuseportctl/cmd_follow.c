@@ -2,9 +2,10 @@
 /* follow: refresh whenever the server has new sockets.
  *
  * It has no state of its own: it may be killed, and started again, at any time. A signal that
- * asks it to end is success. It looks ten
- * times a second, as no kernel tells when a UDP socket is bound; one look lists the sockets at
- * the address. Another command that holds the lock has refreshed by itself.
+ * asks it to end is success. It looks when the kernel reports a socket at the port, and once a
+ * second in any case, or ten times a second if the kernel cannot report them (see watch.c). One
+ * look lists the sockets at the address. Another command that holds the lock has refreshed by
+ * itself.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -13,8 +14,10 @@
 #include "args.h"
 #include "hold.h"
 #include "service.h"
+#include "watch.h"
 
 #define LOOK_MS	100
+#define IDLE_MS	1000	/* between looks while sockets are reported */
 
 static volatile sig_atomic_t interrupted;
 
@@ -76,6 +79,8 @@ int cmd_follow(const struct arguments *args)
 	unsigned int total = 0;
 	__u64 seen = 0, now;
 	struct service service;
+	struct watch *watch;
+	bool reported = true;
 	int err;
 
 	if (args_require_name(args))
@@ -86,6 +91,7 @@ int cmd_follow(const struct arguments *args)
 		return -1;
 	err = require_netns(&service);
 	service_unlock(&service);
+	watch = watch_open(&service.endpoint);
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
 	while (!err && !interrupted) {
@@ -98,8 +104,15 @@ int cmd_follow(const struct arguments *args)
 		} else if (!err) {
 			err = service_check_exists(&service);
 		}
-		sleep_ms(LOOK_MS);
+		if (err)
+			break;
+		if (!watch || now != seen)
+			sleep_ms(LOOK_MS);
+		else
+			/* after a report once more: its socket may have come a moment later */
+			reported = watch_wait(watch, reported ? LOOK_MS : IDLE_MS);
 	}
+	watch_close(watch);
 	if (!err && json)
 		print_json(&service, total);
 	service_close(&service);

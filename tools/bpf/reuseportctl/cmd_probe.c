@@ -9,6 +9,7 @@
 #include "args.h"
 #include "group.h"
 #include "steering.h"
+#include "watch.h"
 
 static bool has_map(void)
 {
@@ -70,6 +71,7 @@ static const struct {
 	{ "batch", "batches, to fill a generation in few system calls", has_batches, false },
 	{ "group_program", "BTF and iterators, to see which program is attached to a group",
 	  group_probe, false },
+	{ "joined_sockets", "reports of new sockets, for which follow waits", watch_probe, false },
 };
 
 int cmd_probe(const struct arguments *args)

@@ -20,27 +20,63 @@ bool hold_can_open(const struct service *service)
 	return service->config.steering.mode == UDP_NONE && !(service->config.flags & SERVICE_HOLD);
 }
 
-/* The sockets of the server that are in no generation. Return how many, or -1. */
-static int find_joined(const struct service *service, struct held_socket **list)
+/* The sockets of the group that are in no generation. Return how many, or -1. */
+static int find_outside(const struct service *service, struct socket_info **list)
 {
-	int count, nr_members, joined = 0, i;
-	struct generation info;
+	int count, nr_members, outside = 0, i;
 	struct member *members;
 
-	*list = NULL;
-	if (generation_read(service, service->now.current, &info) ||
-	    !proc_is_alive(info.pid, info.started))
-		return 0;
-	count = sockets_find(&service->endpoint, info.pid, list);
+	count = sock_diag_list(&service->endpoint, list);
 	if (count < 0)
 		return -1;
 	nr_members = generation_members(service, &members);
 	for (i = 0; i < count && nr_members >= 0; i++)
-		if (group_has_socket(&service->config, &(*list)[i].info) &&
-		    !member_find(members, nr_members, (*list)[i].info.cookie))
-			(*list)[joined++] = (*list)[i];
+		if (group_has_socket(&service->config, &(*list)[i]) &&
+		    !member_find(members, nr_members, (*list)[i].cookie))
+			(*list)[outside++] = (*list)[i];
 	free(members);
-	return nr_members < 0 ? -1 : joined;
+	return nr_members < 0 ? -1 : outside;
+}
+
+/* Add to @list, which has @found sockets, those that orphans of the server have. */
+static int add_orphans(const struct process *server, const struct socket_info *sockets, int count,
+		       struct held_socket *list, int found)
+{
+	struct held_socket *all;
+	int nr, i, j;
+
+	nr = sockets_find_owners(sockets, count, 0, &all);
+	for (i = 0; i < nr; i++) {
+		for (j = 0; j < found && list[j].info.cookie != all[i].info.cookie; j++)
+			;
+		if (j == found && all[i].pid && proc_is_orphan_of(all[i].pid, server))
+			list[found++] = all[i];
+	}
+	free(all);
+	return nr < 0 ? -1 : found;
+}
+
+/* Those of the server of the current generation: of the main process, of its descendants, and if
+ * there are others, of descendants that it has lost. Return how many, or -1.
+ */
+static int find_joined(const struct service *service, struct held_socket **list)
+{
+	struct socket_info *sockets;
+	struct generation info;
+	struct process server;
+	int count, found = 0;
+
+	*list = NULL;
+	if (generation_read(service, service->now.current, &info) ||
+	    proc_read(info.pid, &server) || server.started != info.started)
+		return 0;
+	count = find_outside(service, &sockets);
+	if (count > 0)
+		found = sockets_find_owners(sockets, count, info.pid, list);
+	if (found >= 0 && found < count)
+		found = add_orphans(&server, sockets, count, *list, found);
+	free(sockets);
+	return count < 0 ? -1 : found;
 }
 
 int hold_nr_joined(const struct service *service)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -21,7 +22,7 @@ int proc_read(pid_t pid, struct process *process)
 	unsigned long long started;
 	size_t len;
 	FILE *file;
-	int parent;
+	int parent, session;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	file = fopen(path, "re");
@@ -36,14 +37,19 @@ int proc_read(pid_t pid, struct process *process)
 	close = strrchr(text, ')');
 	if (!open || !close ||
 	    sscanf(close + 1,
-		   " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d "
+		   " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d "
 		   "%llu",
-		   &state, &parent, &started) != 3 ||
+		   &state, &parent, &session, &started) != 4 ||
 	    state == 'Z' || state == 'X') {
 		errno = ESRCH;
 		return -1;
 	}
-	*process = (struct process){ .pid = pid, .parent = parent, .started = started };
+	*process = (struct process){
+		.pid = pid,
+		.parent = parent,
+		.session = session,
+		.started = started,
+	};
 	len = close - open - 1;
 	if (len >= sizeof(process->comm))
 		len = sizeof(process->comm) - 1;
@@ -141,6 +147,104 @@ __u64 proc_netns(const char *pid)
 	snprintf(path, sizeof(path), "/proc/%s/ns/net", pid);
 	return stat(path, &st) ? 0 : st.st_ino;
 }
+
+/* -- Orphans ------------------------------------------------------------------------ */
+
+/* A worker whose parent has exited, as after a double fork, is a child of init, and no process
+ * tree tells whose it was. It is still in the cgroup of its server, but so may be other servers:
+ * all that were started from one login session, in one container, or by the reload of one unit,
+ * and the next generation is often among those. So a process in another cgroup is of no server
+ * here, and one in the same cgroup has to show that it descends from it, by one of these:
+ *
+ *  - The server leads its session. Only descendants of the leader are in a session.
+ *  - It has the random bytes of the server. The kernel gives 16 of them to each program that
+ *    is executed, and only fork() hands them on. This is not asked if the server itself was
+ *    forked from a program that still runs: then it may be the server's sibling.
+ *  - It has the server's REUSEPORTCTL_GENERATION. restart gives that to the server that it
+ *    starts, and another number to the next one.
+ *
+ * What these require, to read the memory of a process, pidfd_getfd() requires as well.
+ */
+#define GENERATION	"REUSEPORTCTL_GENERATION="
+
+/* Read from a file of a process. Return how many bytes. */
+static size_t read_file(pid_t pid, const char *name, void *data, size_t size, off_t offset)
+{
+	ssize_t some = 0;
+	char path[64];
+	size_t len = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	while (len < size &&
+	       (some = pread(fd, (char *)data + len, size - len, offset + len)) > 0)
+		len += some;
+	close(fd);
+	return len;
+}
+
+static bool has_same_cgroups(pid_t a, pid_t b)
+{
+	char one[4096], two[4096];
+	size_t len = read_file(a, "cgroup", one, sizeof(one), 0);
+
+	return len < sizeof(one) && read_file(b, "cgroup", two, sizeof(two), 0) == len &&
+	       !memcmp(one, two, len);
+}
+
+/* Return false if they cannot be read. */
+static bool read_random(pid_t pid, __u8 random[16])
+{
+	unsigned long auxv[128];
+	size_t count = read_file(pid, "auxv", auxv, sizeof(auxv), 0) / sizeof(*auxv), i;
+
+	for (i = 0; i + 1 < count; i += 2)
+		if (auxv[i] == AT_RANDOM)
+			return read_file(pid, "mem", random, 16, auxv[i + 1]) == 16;
+	return false;
+}
+
+static bool has_same_random(pid_t a, pid_t b)
+{
+	__u8 one[16], two[16];
+
+	return read_random(a, one) && read_random(b, two) && !memcmp(one, two, sizeof(one));
+}
+
+/* The number of the generation in the environment, or 0. */
+static unsigned long read_generation(pid_t pid)
+{
+	static char environment[1 << 18];
+	char *variable = environment;
+	size_t len;
+
+	len = read_file(pid, "environ", environment, sizeof(environment) - 1, 0);
+	environment[len] = '\0';
+	for (; variable < environment + len; variable += strlen(variable) + 1)
+		if (!strncmp(variable, GENERATION, strlen(GENERATION)))
+			return strtoul(variable + strlen(GENERATION), NULL, 10);
+	return 0;
+}
+
+bool proc_is_orphan_of(pid_t pid, const struct process *server)
+{
+	struct process process;
+	unsigned long number;
+
+	if (proc_read(pid, &process) || !has_same_cgroups(pid, server->pid))
+		return false;
+	if (process.session == server->pid)
+		return true;
+	if (has_same_random(pid, server->pid) && !has_same_random(server->parent, server->pid))
+		return true;
+	number = read_generation(server->pid);
+	return number && read_generation(pid) == number;
+}
+
+/* -- Identity ----------------------------------------------------------------------- */
 
 bool proc_is_alive(pid_t pid, __u64 started)
 {

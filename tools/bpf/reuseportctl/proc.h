@@ -20,6 +20,7 @@ struct signals {
 struct process {
 	pid_t pid;
 	pid_t parent;
+	pid_t session;
 	__u64 started;		/* with the pid, it identifies the process */
 	bool in_tree;
 	char comm[16];
@@ -33,6 +34,8 @@ int proc_tree(pid_t root, struct process **list);
 int proc_read(pid_t pid, struct process *process);
 /* The inode of its network namespace; 0, and errno, if that cannot be read. */
 __u64 proc_netns(const char *pid);
+/* Was a process that is no descendant of @server forked by it, or by one that was? */
+bool proc_is_orphan_of(pid_t pid, const struct process *server);
 /* Is the process that started at that time still running? */
 bool proc_is_alive(pid_t pid, __u64 started);
 /* Send a signal to that process and no other. Return -1 and set errno on failure. */

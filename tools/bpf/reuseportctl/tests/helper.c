@@ -16,7 +16,9 @@
  *	-m	use MPTCP instead of TCP
  *	-n	do not set SO_REUSEPORT
  *	-p	attach a classic BPF program that selects the first socket of the group
- *	-r	on SIGHUP start each worker again that has ended, on SIGUSR1 one more
+ *	-r	on SIGHUP start each worker again that has ended, on SIGUSR1 one more, and on
+ *		SIGUSR2 one in a session of its own whose parent exits. That answers with
+ *		NAME+, and runs until it gets a signal
  *	-u	run as user UID
  *	-x	exit as soon as all workers have their sockets
  *
@@ -229,13 +231,16 @@ static int connect_peer(const struct target *target, int fd, const char *name)
 	return own;
 }
 
+static bool orphaned;
+
 static int work(const struct target *target, int sockets, bool reuseport, bool deaf,
 		const char *name, int ready)
 {
 	static struct pollfd fds[MAX_SOCKETS];
 	int bound = sockets, own, i;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (!orphaned)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (i = 0; i < sockets; i++)
 		fds[i] = (struct pollfd){ open_server(target, reuseport), POLLIN, 0 };
 	if (write(ready, "", 1) != 1)
@@ -287,7 +292,29 @@ static void start_worker(int i)
 		die("read");
 }
 
-/* Start workers on SIGHUP and SIGUSR1, until SIGTERM. */
+/* A worker that no process tree shows to be ours. */
+static void start_orphan(void)
+{
+	pid_t pid = fork();
+	sigset_t none;
+	char name[64];
+
+	if (!pid) {
+		setsid();
+		if (fork())
+			_exit(0);
+		orphaned = true;
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		snprintf(name, sizeof(name), "%s+", server.name);
+		exit(work(&server.target, 1, true, false, name, server.ready[1]));
+	}
+	waitpid(pid, NULL, 0);
+	if (read(server.ready[0], name, 1) != 1)
+		die("read");
+}
+
+/* Start workers on SIGHUP, SIGUSR1 and SIGUSR2, until SIGTERM. */
 static void replace_workers(const sigset_t *signals)
 {
 	int signal = 0, i;
@@ -302,6 +329,8 @@ static void replace_workers(const sigset_t *signals)
 				start_worker(i);
 		if (signal == SIGUSR1 && server.workers < MAX_WORKERS)
 			start_worker(server.workers++);
+		if (signal == SIGUSR2)
+			start_orphan();
 	}
 }
 
@@ -377,6 +406,7 @@ static int serve(int argc, char **argv)
 		sigemptyset(&signals);
 		sigaddset(&signals, SIGHUP);
 		sigaddset(&signals, SIGUSR1);
+		sigaddset(&signals, SIGUSR2);
 		sigaddset(&signals, SIGTERM);
 		sigprocmask(SIG_BLOCK, &signals, NULL);
 	}

@@ -177,3 +177,129 @@ test_follow() {
 	kill $follow
 	must "$ctl" detach "$s"
 }
+
+# How often a process has waited for something, and the seconds since the machine was started.
+waits_of() { sed -n 's/^voluntary_ctxt_switches:[^0-9]*//p' "/proc/$1/status"; }
+uptime_s() { sed 's/[. ].*//' /proc/uptime; }
+
+# Where the kernel reports new sockets, follow waits for a report instead of looking ten times a
+# second.
+test_follow_idle() {
+	"$ctl" -j probe | grep -q '"joined_sockets":true' || skip 'this kernel does not report new sockets'
+	for ip in tcp udp; do
+		replacing_server
+		attach_open --hold
+		"$ctl" follow "$s" 2>"$tmp/follow" &
+		follow=$!
+		echo $follow >>"$tmp/pids"
+		add_workers
+		until_said "$tmp/follow" '4 new sockets in generation 1'
+		waits=$(waits_of $follow) begin=$(uptime_s)
+		sleep 4
+		waits=$(($(waits_of $follow) - waits)) seconds=$(($(uptime_s) - begin))
+		[ $waits -lt $((5 * seconds)) ] || broken "follow woke up $waits times in $seconds s"
+		kill $follow
+		must "$ctl" detach "$s"
+		kill $main
+		until_sockets 0
+	done
+}
+
+# orphan COMMAND...: run it in a session of its own, as a child of no process here
+orphan() { (setsid "$@" &); }
+
+# of_name NAME: the processes that serve with that name
+of_name() {
+	for file in /proc/[0-9]*/cmdline; do
+		! tr '\0' ' ' <"$file" 2>/dev/null | grep -q " $port $1 \$" || echo "$file"
+	done | grep -o '[0-9]*'
+}
+
+# refresh finds workers that are no descendants of the server any more, and no other server.
+test_refresh_orphans() {
+	ip=udp
+	server A -r
+	a=$pid
+	attach "$a"
+	# of the same program, cgroup and user, but started by itself
+	orphan "$helper" serve $ip 127.0.0.1 "$port" X
+	until_sockets 8
+	of_name X >>"$tmp/pids"
+	kill -USR2 "$a"
+	until_sockets 9
+	of_name A >>"$tmp/pids"
+	must "$ctl" refresh "$s"
+	says ' 1 new socket in generation 1'
+	all_share A A+
+	! grep -q '^X ' "$tmp/out" || broken 'another server joined'
+}
+
+# In the session that the server leads any process is its worker, whatever it executes.
+test_refresh_session() {
+	ip=udp
+	rm -f "$tmp/go"
+	mkfifo "$tmp/go"
+	setsid sh -c "'$helper' serve udp 127.0.0.1 $port A &
+		read -r _ <'$tmp/go'
+		('$helper' serve udp 127.0.0.1 $port B &)
+		while :; do wait; sleep 1; done" &
+	main=$!
+	echo $main >>"$tmp/pids"
+	until_sockets 4
+	of_name A >>"$tmp/pids"
+	attach_open
+	echo >"$tmp/go"
+	until_sockets 8
+	of_name B >>"$tmp/pids"
+	must "$ctl" refresh "$s"
+	says ' 4 new sockets in generation 1'
+	all_share A B
+}
+
+# A server that restart has started is known by its environment; the next one is another.
+test_refresh_restarted() {
+	ip=udp
+	rm -f "$tmp/go"
+	mkfifo "$tmp/go"
+	server A
+	attach "$pid"
+	must "$ctl" restart "$s" --idle 100ms --wait 4 -- sh -c "'$helper' serve udp 127.0.0.1 $port B &
+		read -r _ <'$tmp/go'
+		(setsid '$helper' serve udp 127.0.0.1 $port C &)
+		while :; do wait; sleep 1; done"
+	"$ctl" pid "$s" >>"$tmp/pids"
+	of_name B >>"$tmp/pids"
+	echo >"$tmp/go"
+	until_sockets 8
+	of_name C >>"$tmp/pids"
+	orphan env REUSEPORTCTL_GENERATION=3 "$helper" serve udp 127.0.0.1 "$port" X
+	until_sockets 12
+	of_name X >>"$tmp/pids"
+	must "$ctl" refresh "$s"
+	says ' 4 new sockets in generation 2'
+	all_share B C
+	! grep -q '^X ' "$tmp/out" || broken 'another server joined'
+}
+
+# A process in another cgroup is not of the server.
+test_refresh_cgroup() {
+	ip=udp
+	mkdir "$tmp/cgroup"
+	mount -t cgroup2 none "$tmp/cgroup" 2>/dev/null || skip 'no cgroups'
+	other=$tmp/cgroup/reuseportctl-$$
+	server A -r
+	attach "$pid"
+	kill -USR2 "$pid"
+	until_sockets 5
+	of_name A >>"$tmp/pids"
+	of_name A | tail -n 1 >"$tmp/last"
+	if mkdir "$other" && cat "$tmp/last" >"$other/cgroup.procs"; then
+		"$ctl" refresh "$s" >"$tmp/out" 2>&1
+		cat "$tmp/last" >"$tmp/cgroup/cgroup.procs"
+		rmdir "$other"
+	fi
+	umount "$tmp/cgroup"
+	says ' 0 new sockets in generation 1'
+	must "$ctl" refresh "$s"
+	says ' 1 new socket in generation 1'
+}
