@@ -55,9 +55,10 @@ demo: tests $(AT)ours/um ## restart a server under load without losing a packet 
 	@harness/demos/restart/plot-demo build/$(AT)demo
 
 .PHONY: demo-servers
-demo-servers: tests ours/um ## restart haproxy, nginx, nsd, unbound and our server under load (12 minutes)
+demo-servers: ON := $(or $(ON),ours/um)
+demo-servers: tests $(if $(filter native,$(ON)),,ours/um) ## restart Debian's servers under load (half an hour; ON=native: on this kernel; SERVERS=nginx: one of them)
 	@harness/demos/servers/fetch-servers
-	@harness/guest/boot -t 3600 -m 2048 -f build/servers/root -o build/demo ours/um /servers/run-servers
+	@harness/guest/boot -t 7200 -m 2048 -f build/servers/root -o build/demo $(ON) /servers/run-servers $(SERVERS)
 	@harness/demos/servers/plot-servers build/demo
 
 .PHONY: check-systemd
