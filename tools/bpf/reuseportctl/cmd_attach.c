@@ -107,15 +107,39 @@ static int read_args(const struct arguments *args, struct plan *plan)
 	return read_flow_args(args, plan);
 }
 
+/* How many sockets there no process has open, as far as that can be seen. */
+static int count_hidden(const struct endpoint *endpoint)
+{
+	struct held_socket *list;
+	int count, hidden = 0, i;
+
+	count = sockets_find(endpoint, 0, &list);
+	for (i = 0; i < count; i++)
+		hidden += !list[i].pid;
+	drop_errors();
+	free(list);
+	return hidden;
+}
+
 static int find_server(struct plan *plan)
 {
 	char text[ENDPOINT_LEN];
+	int nr_hidden;
 
 	if (server_read(plan->pid, 0, &plan->server))
 		return -1;
 	plan->count = sockets_find(&plan->endpoint, plan->pid, &plan->sockets);
 	if (plan->count)
 		return plan->count < 0 ? -1 : 0;
+	nr_hidden = count_hidden(&plan->endpoint);
+	if (nr_hidden)
+		return fail("process %d (%s) and its children have no socket at %s %s that can be "
+			    "attached, but %d socket%s there %s no file descriptor that is visible "
+			    "here: of a process in another PID namespace, or of one that has only "
+			    "registered it with io_uring, which must keep the descriptor open",
+			    plan->pid, plan->server.comm, protocol_name(plan->endpoint.protocol),
+			    endpoint_format(&plan->endpoint, text), nr_hidden,
+			    nr_hidden == 1 ? "" : "s", nr_hidden == 1 ? "has" : "have");
 	return fail("process %d (%s) and its children have no socket at %s %s: is that the address "
 		    "the server is bound to (ss -lntup), 0.0.0.0 or [::] if it is bound to all?",
 		    plan->pid, plan->server.comm, protocol_name(plan->endpoint.protocol),

@@ -560,6 +560,9 @@ static int bring_up(struct switch_target *targets, const struct plan *plan, stru
 			say("nothing has changed: service %s stays with generation %u",
 			    targets[i].service.name, targets[i].old_gen);
 	}
+	if (err && plan->output.is_discarded)
+		say("what the new server printed was discarded: --output inherit, or a file, shows "
+		    "it");
 	if (err)
 		return -1;
 	handle(SIG_DFL);

@@ -123,8 +123,10 @@ static void print_service_json(const struct view *view)
 	for (i = 0; i < view->nr_generations; i++)
 		print_generation_json(view, &view->generations[i]);
 	jsonw_end_array(json);
-	if (view->is_here)
+	if (view->is_here) {
 		jsonw_uint_field(json, "sockets_outside", view->nr_outside);
+		jsonw_uint_field(json, "sockets_ipv4", view->nr_ipv4);
+	}
 	jsonw_end_object(json);
 }
 
@@ -220,6 +222,12 @@ static void print_notes(const struct view *view)
 	if (view->service.now.open)
 		printf("  Open: the kernel distributes by hash over all sockets, until the next "
 		       "change.\n");
+	if (view->nr_ipv4)
+		printf("  %d socket%s at %s 0.0.0.0:%u get%s all IPv4 traffic, which this service "
+		       "does not see.\n",
+		       view->nr_ipv4, view->nr_ipv4 == 1 ? "" : "s",
+		       protocol_name(view->service.config.protocol),
+		       ntohs(view->service.config.port), view->nr_ipv4 == 1 ? "s" : "");
 	if (view->nr_outside && view->service.now.open)
 		printf("  %d socket%s in no generation (%s, PID %d): %s traffic by hash.\n",
 		       view->nr_outside, view->nr_outside == 1 ? " is" : "s are",

@@ -105,8 +105,9 @@ static bool is_useful(int fd)
 }
 
 /* Replace a pipe. */
-static int choose(pid_t old, int number, const char *name, char *chosen)
+static int choose(pid_t old, int number, const char *name, struct output *output)
 {
+	char *chosen = output->chosen[number - 1];
 	int fd = dup_old(old, number);
 
 	sprintf(chosen, "goes to that of process %d", old);
@@ -119,6 +120,7 @@ static int choose(pid_t old, int number, const char *name, char *chosen)
 	if (fd >= 0)
 		return fd;
 	strcpy(chosen, "is discarded");
+	output->is_discarded = true;
 	fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	return fd < 0 ? fail("cannot open /dev/null (%s)", strerror(errno)) : fd;
 }
@@ -129,7 +131,7 @@ static int open_one(const char *where, pid_t old, int number, const char *name,
 	int fd;
 
 	if (!where)
-		return choose(old, number, name, output->chosen[number - 1]);
+		return choose(old, number, name, output);
 	if (!strcmp(where, "old") && !old)
 		return fail("--output old: the old server has ended: use another --output");
 	if (!strcmp(where, "old")) {

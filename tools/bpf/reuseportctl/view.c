@@ -286,6 +286,25 @@ static int view_connections(struct view *view, bool all)
 	return 0;
 }
 
+/* Sockets at 0.0.0.0 are in another group than dual-stack ones at [::], and are preferred. */
+static int view_ipv4(struct view *view)
+{
+	struct endpoint ipv4 = {
+		.protocol = view->service.config.protocol,
+		.family = AF_INET,
+		.port = view->service.config.port,
+		.interface = view->service.config.interface,
+	};
+	struct socket_info *list;
+
+	if (view->service.config.family != AF_INET6 || view->service.config.v6only ||
+	    !endpoint_is_wildcard(&view->service.endpoint))
+		return 0;
+	view->nr_ipv4 = sock_diag_list(&ipv4, &list);
+	free(list);
+	return view->nr_ipv4 < 0 ? -1 : 0;
+}
+
 static int join(struct views *views, bool all)
 {
 	bool *members = calloc(views->nr_sockets + 1, sizeof(*members));
@@ -368,7 +387,8 @@ int views_load(struct views *views, const char *name, bool all)
 	if (err || view_sockets(views, all))
 		return -1;
 	for (i = 0; i < views->count; i++)
-		if (view_connections(&views->list[i], all && views->list[i].is_here))
+		if (view_connections(&views->list[i], all && views->list[i].is_here) ||
+		    (all && views->list[i].is_here && view_ipv4(&views->list[i])))
 			return -1;
 	return join(views, all);
 }

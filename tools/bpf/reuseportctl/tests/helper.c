@@ -41,6 +41,18 @@
  *	Send COUNT datagrams over UDP, each from an IPv4 address and port of its own that are
  *	not this host's. Print how many were sent.
  *
+ * helper train SIZE HEX ADDR PORT
+ *	Send HEX over UDP as one packet, which stands for datagrams of SIZE bytes (UDP_SEGMENT).
+ *	Print how many answers came from each NAME.
+ *
+ * helper shout COUNT ADDR PORT
+ *	Send a datagram over UDP to a broadcast address, and wait for COUNT answers. Print how
+ *	many came from each NAME.
+ *
+ * helper ring file|accept ADDR PORT
+ *	A TCP listener that is registered with io_uring, or has a multishot accept pending
+ *	there. Print "ready". On SIGTERM, and with "file" at once, close its fd.
+ *
  * helper killat N COMMAND...
  *	Run COMMAND and kill it at its Nth system call. Exit status: 137 if it was killed,
  *	else that of COMMAND, which made fewer calls.
@@ -86,11 +98,13 @@
 #include <unistd.h>
 #include <net/if.h>
 #include <linux/filter.h>
+#include <linux/io_uring.h>
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <linux/seccomp.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #ifdef __x86_64__
@@ -106,6 +120,10 @@
 	fprintf(stderr, "helper: " fmt " (%s)\n", ##__VA_ARGS__, strerror(errno));\
 	exit(1);								\
 } while (0)
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT	103
+#endif
 
 #define MAX_SOCKETS	2048
 #define MAX_WORKERS	64
@@ -631,6 +649,121 @@ static int flood(int argc, char **argv)
 	return sent == count ? 0 : 1;
 }
 
+/* -- train, shout ---------------------------------------------------------- */
+
+static int count_answers(int fd, int count)
+{
+	struct timeval patience = { PATIENCE_S, 0 };
+	char text[64];
+	ssize_t len;
+	int i;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	for (i = 0; i < count; i++) {
+		len = recv(fd, text, sizeof(text) - 1, 0);
+		if (len <= 0)
+			die("answer %d of %d", i + 1, count);
+		text[len] = '\0';
+		tally(text);
+	}
+	for (i = 0; tallies[i].count; i++)
+		printf("%s %u\n", tallies[i].name, tallies[i].count);
+	return 0;
+}
+
+static int open_broadcaster(char **argv, struct target *target)
+{
+	char *args[] = { "udp", argv[0], argv[1] };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0), one = 1;
+
+	*target = parse_target(args);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &one, sizeof(one)))
+		die("socket");
+	return fd;
+}
+
+static int train(int argc, char **argv)
+{
+	struct target target;
+	int size, fd;
+
+	if (argc != 5)
+		return 2;
+	size = atoi(argv[1]);
+	parse_question(argv[2]);
+	fd = open_broadcaster(argv + 3, &target);
+	if (setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof(size)))
+		die("UDP_SEGMENT");
+	if (sendto(fd, question, question_len, 0, (void *)&target.addr, target.len) < 0)
+		die("sendto");
+	return count_answers(fd, question_len / size);
+}
+
+static int shout(int argc, char **argv)
+{
+	struct target target;
+	int fd;
+
+	if (argc != 4)
+		return 2;
+	fd = open_broadcaster(argv + 2, &target);
+	if (sendto(fd, "?", 1, 0, (void *)&target.addr, target.len) < 0)
+		die("sendto");
+	return count_answers(fd, atoi(argv[1]));
+}
+
+/* -- ring -------------------------------------------------------------------- */
+
+/* Submit a multishot accept that never completes by itself. */
+static void submit_accept(int ring, const struct io_uring_params *params, int fd)
+{
+	char *queue = mmap(NULL, params->sq_off.array + params->sq_entries * sizeof(__u32),
+			   PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+	struct io_uring_sqe *entry = mmap(NULL, params->sq_entries * sizeof(*entry),
+					  PROT_READ | PROT_WRITE, MAP_SHARED, ring,
+					  IORING_OFF_SQES);
+
+	if (queue == MAP_FAILED || entry == MAP_FAILED)
+		die("mmap");
+	entry->opcode = IORING_OP_ACCEPT;
+	entry->ioprio = 1;	/* IORING_ACCEPT_MULTISHOT */
+	entry->fd = fd;
+	*(__u32 *)(queue + params->sq_off.array) = 0;
+	__atomic_store_n((__u32 *)(queue + params->sq_off.tail), 1, __ATOMIC_RELEASE);
+	if (syscall(__NR_io_uring_enter, ring, 1, 0, 0, NULL, 0) != 1)
+		die("io_uring_enter");
+}
+
+static int ring(int argc, char **argv)
+{
+	char *args[] = { "tcp", argv[2], argv[3] };
+	struct io_uring_params params = {};
+	struct target target;
+	int ring_fd, fd;
+
+	if (argc != 4)
+		return 2;
+	target = parse_target(args);
+	ring_fd = syscall(__NR_io_uring_setup, 4, &params);
+	if (ring_fd < 0)
+		return 77;
+	signal(SIGTERM, on_term);
+	fd = open_server(&target, true);
+	if (strcmp(argv[1], "file"))
+		submit_accept(ring_fd, &params, fd);
+	else if (syscall(__NR_io_uring_register, ring_fd, IORING_REGISTER_FILES, &fd, 1))
+		die("IORING_REGISTER_FILES");
+	else
+		close(fd);
+	puts("ready");
+	fflush(stdout);
+	while (!term)
+		pause();
+	close(fd);
+	for (;;)
+		pause();
+}
+
 /* -- killat, calls, interrupt ----------------------------------------------------- */
 
 /* Start a command that stops at each system call. It has stopped before its execve(). */
@@ -854,6 +987,7 @@ int main(int argc, char **argv)
 		{ "killat", killat }, { "filter", filter }, { "hold", hold },
 		{ "interrupt", interrupt }, { "calls", calls },
 		{ "flood", flood },   { "listen", listen_unix },
+		{ "train", train },   { "shout", shout },   { "ring", ring },
 	};
 	unsigned int i;
 

@@ -391,6 +391,15 @@ test_restart_output() {
 	attach "$pid"
 	restart_piped
 	says "the output of sh is discarded"
+	server A </dev/null >/dev/null 2>&1
+	attach "$pid"
+	"$ctl" restart "$s" -- sh -c 'echo why; exit 3' 2>&1 | cat >"$tmp/out"
+	says 'exited with status 3' 'nothing has changed' 'was discarded: --output inherit'
+	"$ctl" restart "$s" --output inherit -- sh -c 'echo why; exit 3' 2>&1 | cat >"$tmp/out"
+	says '^why'
+	must "$ctl" detach "$s"
+	kill "$pid"
+	until_sockets 0
 	server A
 	attach "$pid"
 	restart_piped --output "$tmp/file"
