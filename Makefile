@@ -146,6 +146,7 @@ RELEASE_CHECKS = \
 	'harness/suites/selftests debian/7.3' \
 	harness/suites/clients/test-clients.py \
 	'harness/suites/test-reuseportctl stock/um native' \
+	harness/demos/servers/test-servers \
 	harness/demos/servers/test-systemd \
 	harness/demos/servers/test-stall.py
 
