@@ -61,6 +61,11 @@ demo-servers: tests $(if $(filter native,$(ON)),,ours/um) ## restart Debian's se
 	@harness/guest/boot -t 7200 -m 2048 -f build/servers/root -o build/demo $(ON) /servers/run-servers $(SERVERS)
 	@harness/demos/servers/plot-servers build/demo
 
+.PHONY: demo-quic
+demo-quic: tests ## restart QUIC servers while clients change their addresses, on this machine's kernel (8 minutes; needs root)
+	@harness/demos/quic/fetch-quic
+	@harness/guest/native -f build/quic/root sh /quic/run-quic
+
 .PHONY: check-systemd
 check-systemd: tests ours/um ## run the units of the manual page and of the package under systemd and reload them under load (2 minutes)
 	@harness/demos/servers/test-systemd
@@ -148,7 +153,8 @@ RELEASE_CHECKS = \
 	'harness/suites/test-reuseportctl stock/um native' \
 	harness/demos/servers/test-servers \
 	harness/demos/servers/test-systemd \
-	harness/demos/servers/test-stall.py
+	harness/demos/servers/test-stall.py \
+	'make demo-quic'
 
 .PHONY: selftests-smp
 selftests-smp: tests ours/$(or $(SMP),debug) ## contract tests and stress on two CPUs; SMP=debug, upstream, kcsan or rt

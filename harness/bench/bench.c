@@ -27,6 +27,8 @@ static void run(const char *group, u32 size)
 		bench_service(SOCK_DGRAM, size);
 	else if (!strcmp(group, "service-syn"))
 		bench_service(SOCK_STREAM, size);
+	else if (!strcmp(group, "quic"))
+		bench_quic(size);
 	else if (!strcmp(group, "calls"))
 		bench_calls(size);
 	else if (!strcmp(group, "batch"))
@@ -44,7 +46,7 @@ static void run(const char *group, u32 size)
 	else if (!strcmp(group, "parallel"))
 		bench_parallel();
 	else
-		die("no group %s; there are udp syn lookup service-udp service-syn calls "
+		die("no group %s; there are udp syn lookup service-udp service-syn quic calls "
 		    "batch close-udp close-tcp hold free memory parallel", group);
 }
 

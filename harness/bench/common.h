@@ -15,6 +15,9 @@
 #include <linux/bpf.h>
 
 #define GROUP		16	/* sockets that share an address */
+#define CLIENT_PORT	900
+#define SAMPLES		128	/* of packets */
+#define WARM_UP		16
 
 #define REUSEPORT	BPF_MAP_TYPE_REUSEPORT_SOCKARRAY
 #define SOCKMAP		BPF_MAP_TYPE_SOCKMAP
@@ -112,10 +115,17 @@ int program_select(int map, u32 slot);
 int program_select_nested(int outer, u32 slot);
 int program_lookup(int map, u32 slot);
 
+int client_open(int type, int from, int port);
+/* Packets of a client to socket @index of a group, or to any (-1). */
+void measure_packets(int type, u32 size, const int *group, int port, int index,
+		     const char *what, const char *map, const void *packet, u32 len);
+void expect(const int *group, int index, bool stream, const char *row);
+
 /* The rows, each with its sizes */
 void bench_select(int type, u32 size);
 void bench_lookup(u32 size);
 void bench_service(int type, u32 size);
+void bench_quic(u32 size);
 void bench_calls(u32 size);
 void bench_batch(u32 size);
 void bench_close(int type, u32 size);

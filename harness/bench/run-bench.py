@@ -47,6 +47,7 @@ GROUPS = {
     "lookup": ((16, 4096), [f"{p}-{r}" for p in ("udp", "syn") for r in ("lookup-pass", "lookup")]),
     "service-udp": ((16,), ["udp-service", "udp-new-service"]),
     "service-syn": ((16,), ["syn-service"]),
+    "quic": ((16,), ["udp-send", "udp-service", "udp-new-service", "udp-moved-service"]),
     "calls": (SIZES, ["update", "lookup-first", "lookup", "next-key", "replace", "delete"]),
     "batch": ((16, 1024, 16384), ["batch-update", "batch-lookup", "batch-delete"]),
     "close-udp": (SIZES, ["close-udp"]),
@@ -350,6 +351,7 @@ def guard():
     results = {}
     try:
         text = boot("ours", {"udp": [16], "syn": [16], "service-udp": [16], "service-syn": [16],
+                             "quic": [16],
                              "calls": [4096], "batch": [1024], "close-udp": [4096]})
     except Failure as failure:
         die(failure)

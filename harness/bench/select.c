@@ -20,9 +20,6 @@
 #include "common.h"
 
 #define PORT		1024
-#define CLIENT_PORT	900
-#define SAMPLES		128
-#define WARM_UP		16
 
 /* A datagram says generation 1, slot 0, to who looks for an id in it. */
 static const unsigned char datagram[8] = { 0, 1, 0, 0 };
@@ -72,7 +69,7 @@ static struct syn make_syn(int port)
 	return syn;
 }
 
-static int client_open(int type, int from, int port)
+int client_open(int type, int from, int port)
 {
 	struct sockaddr_in address = {
 		.sin_family = AF_INET,
@@ -92,8 +89,8 @@ static int client_open(int type, int from, int port)
 	return client;
 }
 
-/* Did socket @index of the group, or any (-1), get a packet? */
-static void expect(const int *group, int index, bool stream, const char *row)
+/* Socket @index of the group, or any (-1), gets a packet. */
+void expect(const int *group, int index, bool stream, const char *row)
 {
 	char data[64];
 
@@ -131,11 +128,10 @@ static void expect_connection(const int *group, int port, int index, const char 
 	close(client);
 }
 
-static void measure(int type, u32 size, const int *group, int port, int index,
-		    const char *what, const char *map)
+void measure_packets(int type, u32 size, const int *group, int port, int index,
+		     const char *what, const char *map, const void *packet, u32 len)
 {
 	bool stream = type == SOCK_STREAM;
-	struct syn syn = make_syn(port);
 	int client = client_open(type, CLIENT_PORT, port);
 	struct series s = {};
 	char row[32];
@@ -145,9 +141,7 @@ static void measure(int type, u32 size, const int *group, int port, int index,
 		expect_connection(group, port, index, row);
 	settle();
 	for (int i = -WARM_UP; i < SAMPLES; i++) {
-		long sent = MEASURE(&s, call3(__NR_write, client,
-					      stream ? (long)&syn : (long)datagram,
-					      stream ? sizeof(syn) : sizeof(datagram)));
+		long sent = MEASURE(&s, call3(__NR_write, client, (long)packet, len));
 		if (sent < 0)
 			die("%s: cannot send: %s", row, strerror(-sent));
 		if (!stream)
@@ -157,6 +151,19 @@ static void measure(int type, u32 size, const int *group, int port, int index,
 	}
 	report(&s, row, map, size, 1);
 	close(client);
+}
+
+static void measure(int type, u32 size, const int *group, int port, int index,
+		    const char *what, const char *map)
+{
+	if (type == SOCK_STREAM) {
+		struct syn syn = make_syn(port);
+
+		measure_packets(type, size, group, port, index, what, map, &syn, sizeof(syn));
+	} else {
+		measure_packets(type, size, group, port, index, what, map, datagram,
+				sizeof(datagram));
+	}
 }
 
 static void attach(int listener, int program)

@@ -24,15 +24,23 @@ static int parse_udp(const char *text, struct steering *steering)
 		steering->mode = UDP_FLOW;
 		return 0;
 	}
+	if (!strcmp(text, "quic")) {
+		steering->mode = UDP_QUIC;
+		return 0;
+	}
 	if (!strcmp(text, "none"))
 		return 0;
 	if (sscanf(text, "id:%u:%u%c", &steering->id_offset, &steering->id_len, &rest) == 2 &&
 	    steering->id_offset < 1400 && steering->id_len >= 2 && steering->id_len <= 4) {
 		steering->mode = UDP_ID;
-		return 0;
+		if (steering->id_offset != 1)
+			return 0;
+		return fail("--udp %s: at offset 1 the short headers of QUIC have their id, but "
+			    "not the long ones, so handshakes would be lost: use --udp quic",
+			    text);
 	}
-	return fail("--udp takes flow, none or id:OFFSET:LEN with a LEN of 2, 3 or 4, not \"%s\"",
-		    text);
+	return fail("--udp takes flow, quic, none or id:OFFSET:LEN with a LEN of 2, 3 or 4, "
+		    "not \"%s\"", text);
 }
 
 /* Room for a generation of twice the size. */
@@ -63,16 +71,17 @@ static int read_flow_args(const struct arguments *args, struct plan *plan)
 {
 	__u32 peers = args_number(args, "--flows", 262144);
 	__u64 timeout = args_number(args, "--flow-timeout", FLOW_TIMEOUT_MS);
+	bool is_quic = plan->config.steering.mode == UDP_QUIC;
 
-	if (plan->config.steering.mode != UDP_FLOW) {
+	if (plan->config.steering.mode != UDP_FLOW && !is_quic) {
 		if (args_number(args, "--flows", 0) || args_number(args, "--flow-timeout", 0))
-			return fail("--flows and --flow-timeout are for --udp flow: no other mode "
-				    "keeps flows");
+			return fail("--flows and --flow-timeout are for --udp flow and quic: no "
+				    "other mode keeps flows");
 		peers = 1;
 	}
 	if (timeout < 1000 || timeout > MAX_FLOW_TIMEOUT_MS)
 		return fail("--flow-timeout takes 1s to 24h");
-	return flow_table_configure(&plan->flows, peers, timeout);
+	return flow_table_configure(&plan->flows, peers, is_quic ? peers : 1, timeout);
 }
 
 static int read_args(const struct arguments *args, struct plan *plan)

@@ -53,11 +53,11 @@ int cmd_flows(const struct arguments *args)
 
 	if (args_require_name(args) || service_open(&service, args->words[0]))
 		return -1;
-	if (service.config.steering.mode == UDP_FLOW)
+	if (service.config.steering.mode == UDP_FLOW || service.config.steering.mode == UDP_QUIC)
 		err = print_flows(&service);
 	else
-		err = fail("service %s keeps no flows: only services attached with --udp flow do",
-			   service.name);
+		err = fail("service %s keeps no flows: only services attached with --udp flow or "
+			   "quic do", service.name);
 	service_close(&service);
 	return err;
 }

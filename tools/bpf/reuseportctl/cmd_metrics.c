@@ -5,7 +5,8 @@
 
 enum {
 	CURRENT, SOCKETS, QUEUE, DROPS, PACKETS, NEW_FLOWS,
-	FLOW_ENTRIES, FLOW_ENTRIES_USED, FLOWS_EVICTED, FLOWS_REFUSED, OPEN,
+	FLOW_ENTRIES, FLOW_ENTRIES_USED, FLOWS_EVICTED, FLOWS_REFUSED,
+	QUIC_IDS, QUIC_ID_ENTRIES, OPEN,
 };
 
 static const struct metric {
@@ -30,6 +31,11 @@ static const struct metric {
 			    "Peers with one datagram that made room for another one." },
 	[FLOWS_REFUSED] = { "reuseport_flows_refused_total", "counter",
 			    "New peers that were not recorded: the table was full." },
+	[QUIC_IDS] = { "reuseport_quic_ids", "gauge",
+		       "Connection ids of QUIC: known, pending (sent by the server only), first "
+		       "(of handshakes)." },
+	[QUIC_ID_ENTRIES] = { "reuseport_quic_id_entries", "gauge",
+			      "Entries of the table of connection ids." },
 	[OPEN] = { "reuseport_open", "gauge",
 		   "1: the kernel distributes over all sockets; 0: the program selects." },
 };
@@ -99,6 +105,22 @@ static void print_flow_table(const struct view *view, unsigned int which)
 		print_value(view, which, 0, NULL, values[which - FLOW_ENTRIES]);
 }
 
+static void print_ids(const struct view *view, unsigned int which)
+{
+	const struct quic_stats *quic = &view->quic;
+	const char *name = metrics[which].name;
+
+	if (!view_has_ids(view))
+		return;
+	if (which == QUIC_ID_ENTRIES) {
+		printf("%s{service=\"%s\"} %llu\n", name, view->name, quic->entries);
+		return;
+	}
+	printf("%s{service=\"%s\",kind=\"known\"} %llu\n", name, view->name, quic->known);
+	printf("%s{service=\"%s\",kind=\"pending\"} %llu\n", name, view->name, quic->pending);
+	printf("%s{service=\"%s\",kind=\"first\"} %llu\n", name, view->name, quic->first);
+}
+
 static void print_view(const struct view *view, unsigned int which)
 {
 	const struct generation_view *generation;
@@ -106,6 +128,10 @@ static void print_view(const struct view *view, unsigned int which)
 
 	if (which == OPEN) {
 		print_value(view, which, 0, NULL, view->service.now.open);
+		return;
+	}
+	if (which == QUIC_IDS || which == QUIC_ID_ENTRIES) {
+		print_ids(view, which);
 		return;
 	}
 	if (which >= FLOW_ENTRIES) {

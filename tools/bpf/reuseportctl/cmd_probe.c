@@ -8,6 +8,7 @@
 
 #include "args.h"
 #include "group.h"
+#include "quic.h"
 #include "steering.h"
 #include "watch.h"
 
@@ -69,6 +70,8 @@ static const struct {
 	{ "migration", "migration of connections that wait at a listener when it closes",
 	  steering_can_migrate, false },
 	{ "batch", "batches, to fill a generation in few system calls", has_batches, false },
+	{ "quic_learning", "cgroup v2, to learn QUIC's connection ids from servers",
+	  quic_can_learn, false },
 	{ "group_program", "BTF and iterators, to see which program is attached to a group",
 	  group_probe, false },
 	{ "joined_sockets", "reports of new sockets, for which follow waits", watch_probe, false },

@@ -8,10 +8,14 @@
 
 static const char *mode_text(const struct steering *steering, char *text)
 {
+	static const char *const names[] = {
+		[UDP_NONE] = "none", [UDP_FLOW] = "flow", [UDP_QUIC] = "quic",
+	};
+
 	if (steering->mode == UDP_ID)
 		sprintf(text, "id:%u:%u", steering->id_offset, steering->id_len);
 	else
-		strcpy(text, steering->mode == UDP_FLOW ? "flow" : "none");
+		strcpy(text, names[steering->mode]);
 	return text;
 }
 
@@ -118,6 +122,16 @@ static void print_service_json(const struct view *view)
 		jsonw_uint_field(json, "refused", view->flow_stats[FLOW_REFUSED]);
 		jsonw_end_object(json);
 	}
+	if (view_has_ids(view)) {
+		jsonw_name(json, "quic");
+		jsonw_start_object(json);
+		jsonw_bool_field(json, "learns_from_server", view->quic.service.learns);
+		jsonw_uint_field(json, "entries", view->quic.entries);
+		jsonw_uint_field(json, "known", view->quic.known);
+		jsonw_uint_field(json, "pending", view->quic.pending);
+		jsonw_uint_field(json, "first", view->quic.first);
+		jsonw_end_object(json);
+	}
 	jsonw_name(json, "generations");
 	jsonw_start_array(json);
 	for (i = 0; i < view->nr_generations; i++)
@@ -201,6 +215,17 @@ static void print_option_notes(const struct view *view)
 		       cleared, cleared == 1 ? "" : "s", cleared == 1 ? "it" : "one of them");
 }
 
+static void print_ids(const struct view *view)
+{
+	const struct quic_stats *quic = &view->quic;
+
+	printf("  connection ids: %llu known, %llu pending, %llu of handshakes, of %llu entries; "
+	       "learned from %s\n",
+	       quic->known, quic->pending, quic->first, quic->entries,
+	       quic->service.learns ? "the server's packets" :
+				      "clients' packets alone, as there is no cgroup v2");
+}
+
 /* What keeps the service from working, and what to do about it. */
 static void print_notes(const struct view *view)
 {
@@ -265,6 +290,8 @@ static void print_service(const struct view *view)
 		print_generation(view, &view->generations[i]);
 	if (view_has_flows(view))
 		print_flow_table(view);
+	if (view_has_ids(view))
+		print_ids(view);
 	print_option_notes(view);
 	print_notes(view);
 }

@@ -43,8 +43,8 @@ static const struct command commands[] = {
 		.options = {
 			{ "--pid", 0, NUMBER, "PID", INT32_MAX, "@pid",
 			  "main process of the server (required)" },
-			{ "--udp", 0, TEXT, "MODE", 0, "flow none id:",
-			  "flow, none or id:OFFSET:LEN (default: flow)" },
+			{ "--udp", 0, TEXT, "MODE", 0, "flow quic none id:",
+			  "flow, quic, none or id:OFFSET:LEN (default: flow)" },
 			{ "--flows", 0, NUMBER, "NUMBER", 1 << 26, NULL,
 			  "size of the table of UDP peers (default: 262144)" },
 			{ "--flow-timeout", 0, DURATION, "T", 0, TIMES,

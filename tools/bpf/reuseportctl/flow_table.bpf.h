@@ -95,7 +95,7 @@ static __always_inline bool flow_find(struct flow_bucket *bucket, const struct p
 /* Record the slot that serves a new peer from now on, if there is room. */
 static __always_inline enum flow_outcome
 flow_record(struct flow_bucket *bucket, const struct peer *peer, __u32 current, __u32 now,
-	    __u32 generation, __u32 slot)
+	    __u32 generation, __u32 slot, __u32 depth)
 {
 	enum flow_outcome outcome = FLOW_REFUSED, possible;
 	__u32 age, oldest = 0, best = 0;
@@ -133,6 +133,8 @@ flow_record(struct flow_bucket *bucket, const struct peer *peer, __u32 current, 
 		flow->address[3] = peer->address[3];
 		flow->port = peer->port;
 		flow->slot = slot;
+		flow->ids = 0;
+		flow->depth = depth;
 		flow->generation = generation;
 		flow->seen = now;
 		flow->packets = 1;

@@ -17,10 +17,11 @@ static __u32 ticks(__u64 ms)
 	return (ms * 1000000 >> TICK_SHIFT) + 1;
 }
 
-int flow_table_configure(struct flow_config *config, __u32 peers, __u64 timeout)
+int flow_table_configure(struct flow_config *config, __u32 peers, __u32 ids, __u64 timeout)
 {
 	*config = (struct flow_config){
 		.buckets = (peers + FLOW_WAYS - 1) / FLOW_WAYS,
+		.id_buckets = (ids + FLOW_WAYS - 1) / FLOW_WAYS,
 		.timeout = ticks(timeout),
 		.drain_timeout = ticks(timeout < DRAIN_MS ? timeout : DRAIN_MS),
 	};

@@ -8,8 +8,8 @@
 #define FLOW_TIMEOUT_MS	120000	/* unless attach is given another one */
 #define MAX_FLOW_TIMEOUT_MS	86400000
 
-/* A table for so many peers, whose flows end after @timeout ms. */
-int flow_table_configure(struct flow_config *config, __u32 peers, __u64 timeout);
+/* Tables for so many peers and connection ids, whose flows end after @timeout ms. */
+int flow_table_configure(struct flow_config *config, __u32 peers, __u32 ids, __u64 timeout);
 /* The ms since the last datagram of a flow. */
 __u64 flow_silence(const struct flow *flow);
 /* Has it ended? */

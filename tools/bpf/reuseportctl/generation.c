@@ -31,6 +31,7 @@
 #include <bpf/libbpf.h>
 
 #include "generation.h"
+#include "quic.h"
 
 #define FD_BATCH 64 /* sockets that are duplicated at a time */
 
@@ -459,6 +460,18 @@ static int write_info(struct service *service, __u32 number, int count,
 		    strerror(errno));
 }
 
+/* After the generation is described, as entries of others are replaced. */
+static int add_cookies(const struct service *service, __u32 number,
+		       const struct held_socket *sockets, int count)
+{
+	int i;
+
+	for (i = 0; i < count; i++)
+		if (quic_add_cookie(service, number, i, sockets[i].info.cookie))
+			return -1;
+	return 0;
+}
+
 int generation_fill(struct service *service, const struct held_socket *sockets, int count,
 		    const struct process *server, __u32 *number)
 {
@@ -474,6 +487,7 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 	if (!fill_map(service, *number, sockets, count) &&
 	    !make_counters(service, *number) &&
 	    !write_info(service, *number, count, server) &&
+	    !add_cookies(service, *number, sockets, count) &&
 	    !group_attach_to_any(service, sockets, count))
 		return 0;
 	generation_drop(service, *number);
@@ -548,6 +562,8 @@ int generation_refresh(struct service *service, __u32 number, const struct held_
 		err = fill_slots(map, slots[i], &fd, 1, &done);
 		if (err)
 			err = explain_update_error(&sockets[i], fd, err);
+		else
+			err = quic_add_cookie(service, number, slots[i], sockets[i].info.cookie);
 		close(fd);
 	}
 	close(map);

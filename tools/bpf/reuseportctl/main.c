@@ -13,7 +13,7 @@
  *
  * layer 0: json ui args
  * layer 1: endpoint sock_diag proc output sockets watch
- * layer 2: store flow_table steering group generation connections orphan
+ * layer 2: store flow_table quic steering group generation connections orphan
  * layer 3: server hold drain upgrade service view
  * layer 4: cmd_* main
  *

@@ -3,7 +3,7 @@
  *
  * A SYN, and a datagram of an unknown peer, goes to the current generation, to one of its
  * slots by hash. A datagram of a known peer goes to the slot of its first one, or to the
- * one that its id names, as long as there is a socket in it.
+ * one that its id names, as long as there is a socket in it. See quic.bpf.h for QUIC.
  *
  * Once a socket is closed, its slot stays empty. The packet that finds it empty drops the
  * slot from the list of live slots and selects again. So an empty slot costs one failed
@@ -18,6 +18,7 @@
 #include <linux/bpf.h>
 #include <linux/errno.h>
 #include <linux/if_ether.h>
+#include <linux/in.h>
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -232,6 +233,8 @@ static __always_inline bool read_peer(struct sk_reuseport_md *ctx, struct peer *
 	long err;
 
 	if (ctx->eth_protocol == bpf_htons(ETH_P_IP)) {
+		peer->address[0] = 0;
+		peer->address[1] = 0;
 		peer->address[2] = bpf_htonl(0xffff);
 		err = bpf_skb_load_bytes_relative(ctx, 12, &peer->address[3], 4,
 						  BPF_HDR_START_NET);
@@ -241,9 +244,13 @@ static __always_inline bool read_peer(struct sk_reuseport_md *ctx, struct peer *
 	return !err && !bpf_skb_load_bytes(ctx, 0, &peer->port, sizeof(peer->port));
 }
 
+#include "quic.bpf.h"
+
 static __always_inline int steer_packet(struct sk_reuseport_md *ctx)
 {
 	struct flow_bucket *bucket = NULL;
+	struct quic_packet *packet = NULL;
+	struct quic_target target = {};
 	bool is_known = false;
 	struct peer peer = {};
 	struct state *now;
@@ -265,6 +272,10 @@ static __always_inline int steer_packet(struct sk_reuseport_md *ctx)
 			   select_slot(ctx, number, slot);
 	} else if (steering.mode == UDP_ID) {
 		is_known = read_id(ctx, now, &number, &slot) && select_slot(ctx, number, slot);
+	} else if (steering.mode == UDP_QUIC) {
+		is_known = quic_steer(ctx, now->current, tick, &packet, &target);
+		number = target.generation;
+		slot = target.slot;
 	}
 
 	if (!is_known) {
@@ -272,7 +283,12 @@ static __always_inline int steer_packet(struct sk_reuseport_md *ctx)
 		if (!number)
 			return SK_PASS;
 		if (bucket)
-			flow_count(flow_record(bucket, &peer, now->current, tick, number, slot));
+			flow_count(flow_record(bucket, &peer, now->current, tick, number, slot, 0));
+		if (packet) {
+			target.generation = number;
+			target.slot = slot;
+			quic_note(ctx, packet, now->current, tick, &target);
+		}
 	}
 	count(number, slot, !is_known, time);
 	return SK_PASS;

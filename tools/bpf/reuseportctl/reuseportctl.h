@@ -9,8 +9,11 @@
  * counters		ARRAY_OF_MAPS: per CPU, packets and flows of each slot of each generation
  * counters_1		the counters of generations that layout 1 had, if there are any
  * flows		buckets of UDP peers, and the slot that serves each
- * flow_config		the size and the timeouts of flows, and the key of its hash
+ * flow_config		the size and the timeouts of flows and ids, and the key of their hashes
  * flow_stats		per CPU: what became of new peers
+ * quic_ids		buckets of QUIC connection ids, and the slot that each leads to
+ * quic_cookies		generation and slot of each socket, by cookie: see struct quic_cookie
+ * quic_service		what is known of the ids that the server chooses
  *
  * Generation N has index N % MAX_GENERATIONS in generations, generation_info and counters. What
  * has a size per slot is a map of its own that is made with the generation, so that memory is
@@ -94,6 +97,9 @@ struct flow {
 	__u32 generation;	/* 0: the entry is free */
 	__u32 seen;		/* CLOCK_MONOTONIC of the last datagram, ticks */
 	__u32 packets;
+	__u8 ids;		/* QUIC: that were learned because they came from this peer */
+	__u8 depth;		/* QUIC: see struct quic_entry */
+	__u16 zero;
 };
 
 struct flow_bucket {
@@ -106,8 +112,8 @@ struct flow_config {
 	__u32 buckets;
 	__u32 timeout;		/* ticks without a datagram after which a flow has ended */
 	__u32 drain_timeout;	/* the same for generations that are not the current one */
-	__u32 zero;
-	__u64 key[6];
+	__u32 id_buckets;	/* of quic_ids */
+	__u64 key[7];
 };
 
 /* What became of a new peer, best last. */
@@ -125,7 +131,7 @@ enum flow_outcome {
  * Volatile, as the compiler does not know what the tool writes into constants of the program.
  */
 static inline __attribute__((always_inline)) __u32
-flow_bucket_index(const volatile struct flow_config *config, const struct peer *peer)
+peer_hash(const volatile struct flow_config *config, const struct peer *peer)
 {
 	__u64 hash = config->key[0];
 
@@ -134,7 +140,98 @@ flow_bucket_index(const volatile struct flow_config *config, const struct peer *
 	hash += config->key[3] * peer->address[2];
 	hash += config->key[4] * peer->address[3];
 	hash += config->key[5] * peer->port;
-	return ((hash >> 32) * config->buckets) >> 32;
+	return hash >> 32;
+}
+
+static inline __attribute__((always_inline)) __u32
+flow_bucket_index(const volatile struct flow_config *config, const struct peer *peer)
+{
+	return ((__u64)peer_hash(config, peer) * config->buckets) >> 32;
+}
+
+#define QUIC_ID_WORDS		5	/* 20 bytes, the most that versions 1 and 2 allow */
+#define QUIC_LENGTHS		4	/* of the ids that the servers of a service choose */
+#define QUIC_HANDSHAKE		150	/* ticks, 10 s: how long an id waits for its use */
+
+/* A connection id. Words beyond @len are 0. */
+struct quic_id {
+	__be32 words[QUIC_ID_WORDS];
+	__u32 len;
+};
+
+/* How an id is known, least certain first. */
+enum quic_kind {
+	QUIC_FREE,		/* the entry is free */
+	QUIC_FIRST,		/* a client has begun a handshake with it */
+	QUIC_PENDING,		/* a server has sent it, no client has used it yet */
+	QUIC_KNOWN,		/* a client has used it after the server had sent it */
+};
+
+/* An id, and where packets go that have it. With an id goes the right to record addresses of
+ * the peer, and with an address the right to record ids: both are counted. @depth is how often
+ * that has been passed on since the server sent an id that the client confirmed. What a client
+ * can record by sending from addresses that are not its own is bounded by that.
+ */
+struct quic_entry {
+	__be32 words[QUIC_ID_WORDS];
+	__u8 len;
+	__u8 kind;
+	__u16 slot;
+	__u32 generation;
+	__u32 seen;		/* ticks, to within QUIC_REFRESH */
+	__u32 path;		/* hash of the address that it was seen from last */
+	__u8 paths;
+	__u8 depth;
+	__u16 zero;
+};
+
+struct quic_bucket {
+	struct bpf_spin_lock lock;
+	__u32 zero;
+	struct quic_entry entries[FLOW_WAYS];
+};
+
+struct quic_target {
+	__u32 generation;
+	__u32 slot;
+};
+
+/* A socket, by cookie: in the first free entry from (cookie & mask) on, of QUIC_PROBES. Cookies are
+ * given out in turn, so the sockets of a server seldom collide; one that finds no entry is left
+ * out.
+ */
+#define QUIC_PROBES		4
+
+struct quic_cookie {
+	__u64 cookie;		/* 0: free */
+	struct quic_target target;
+};
+
+struct quic_constants {
+	__be16 port;		/* of the service */
+	__u16 direct_access;	/* programs may read words that are not aligned */
+	__u32 cookie_mask;
+};
+
+struct quic_service {
+	__u32 learns;		/* from the server's packets, by quic_learn */
+	__u8 has_empty;		/* a server has chosen an id of no bytes */
+	__u8 lengths[QUIC_LENGTHS];	/* of other ids; 0: free */
+	__u8 zero[3];
+};
+
+static inline __attribute__((always_inline)) __u32
+quic_hash(const volatile struct flow_config *config, const struct quic_id *id)
+{
+	__u64 hash = config->key[0];
+
+	hash += config->key[1] * id->words[0];
+	hash += config->key[2] * id->words[1];
+	hash += config->key[3] * id->words[2];
+	hash += config->key[4] * id->words[3];
+	hash += config->key[5] * id->words[4];
+	hash += config->key[6] * id->len;
+	return hash >> 32;
 }
 
 /* Layout 1 */
@@ -157,6 +254,7 @@ enum udp_mode {
 	UDP_NONE,		/* each packet is independent; also for TCP */
 	UDP_FLOW,
 	UDP_ID,
+	UDP_QUIC,
 };
 
 struct steering {

@@ -9,6 +9,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "quic.h"
 #include "steering.h"
 #include "reuseportctl.skel.h"
 
@@ -53,6 +54,9 @@ static int keep(struct service *service, const struct reuseportctl_bpf *skel,
 		{ &service->flows, bpf_map__fd(skel->maps.flows) },
 		{ &service->flow_config_map, bpf_map__fd(skel->maps.flow_config) },
 		{ &service->flow_stats, bpf_map__fd(skel->maps.flow_stats) },
+		{ &service->quic_ids, bpf_map__fd(skel->maps.quic_ids) },
+		{ &service->quic_cookies, bpf_map__fd(skel->maps.quic_cookies) },
+		{ &service->quic_service, bpf_map__fd(skel->maps.quic_service) },
 	};
 	unsigned int i;
 
@@ -85,13 +89,35 @@ static int size_maps(const struct service *service, struct reuseportctl_bpf *ske
 {
 	if (old && old->layout.version == LAYOUT_VERSION)
 		return bpf_map__reuse_fd(skel->maps.flows, old->flows) ||
-		       bpf_map__reuse_fd(skel->maps.flow_stats, old->flow_stats);
-	return bpf_map__set_max_entries(skel->maps.flows, service->flow_config.buckets);
+		       bpf_map__reuse_fd(skel->maps.flow_stats, old->flow_stats) ||
+		       bpf_map__reuse_fd(skel->maps.quic_ids, old->quic_ids) ||
+		       bpf_map__reuse_fd(skel->maps.quic_cookies, old->quic_cookies) ||
+		       bpf_map__reuse_fd(skel->maps.quic_service, old->quic_service);
+	return bpf_map__set_max_entries(skel->maps.flows, service->flow_config.buckets) ||
+	       bpf_map__set_max_entries(skel->maps.quic_ids, service->flow_config.id_buckets) ||
+	       bpf_map__set_max_entries(skel->maps.quic_cookies, quic_nr_cookies(service));
+}
+
+static int start_learning(struct service *service, int program)
+{
+	struct quic_service info;
+	__u32 zero = 0;
+
+	service->quic_learn = quic_attach(program);
+	if (service->quic_learn < 0)
+		return -1;
+	if (bpf_map_lookup_elem(service->quic_service, &zero, &info))
+		return fail("cannot read what is known of QUIC (%s)", strerror(errno));
+	info.learns = 1;
+	if (!bpf_map_update_elem(service->quic_service, &zero, &info, BPF_ANY))
+		return 0;
+	return fail("cannot write what is known of QUIC (%s)", strerror(errno));
 }
 
 int steering_load(struct service *service, const struct service *old)
 {
 	bool migrate = service->config.protocol == IPPROTO_TCP && steering_can_migrate();
+	bool learns = service->config.steering.mode == UDP_QUIC && quic_can_learn();
 	struct reuseportctl_bpf *skel;
 	struct bpf_program *program;
 	int counters, err;
@@ -103,7 +129,9 @@ int steering_load(struct service *service, const struct service *old)
 	bpf_program__set_autoload(skel->progs.steer, !migrate);
 	bpf_program__set_autoload(skel->progs.steer_migrate, migrate);
 	*(struct steering *)&skel->rodata->steering = service->config.steering;
+	bpf_program__set_autoload(skel->progs.quic_learn, learns);
 	*(struct flow_config *)&skel->rodata->flow_table = service->flow_config;
+	*(struct quic_constants *)&skel->rodata->quic = quic_constants(service);
 	/* an example of what goes into the map: the kernel notes its size, and needs it no more */
 	counters = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "slot_counters", sizeof(__u32),
 				  sizeof(struct counter), service->config.steering.slots, NULL);
@@ -115,7 +143,8 @@ int steering_load(struct service *service, const struct service *old)
 			   "missing, REUSEPORTCTL_DEBUG=1 why it failed",
 			   strerror(errno));
 	else
-		err = keep(service, skel, program, old) || describe(service);
+		err = keep(service, skel, program, old) || describe(service) ||
+		      (learns && start_learning(service, bpf_program__fd(skel->progs.quic_learn)));
 	if (counters >= 0)
 		close(counters);
 	reuseportctl_bpf__destroy(skel);

@@ -58,6 +58,10 @@ static const struct pin {
 	PIN("flows", "flows", flows, BPF_MAP_TYPE_ARRAY, sizeof(struct flow_bucket)),
 	PIN("flow_config", NULL, flow_config_map, BPF_MAP_TYPE_ARRAY, sizeof(struct flow_config)),
 	PIN("flow_stats", NULL, flow_stats, BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(__u64)),
+	PIN("quic_ids", NULL, quic_ids, BPF_MAP_TYPE_ARRAY, sizeof(struct quic_bucket)),
+	PIN("quic_cookies", NULL, quic_cookies, BPF_MAP_TYPE_ARRAY, sizeof(struct quic_cookie)),
+	PIN("quic_service", NULL, quic_service, BPF_MAP_TYPE_ARRAY, sizeof(struct quic_service)),
+	PIN("quic_learn", NULL, quic_learn, 0, 0),
 #undef PIN
 };
 
@@ -66,10 +70,11 @@ static int *pin_fd(struct service *service, const struct pin *pin)
 	return (int *)((char *)service + pin->fd);
 }
 
-/* Not every kernel has iterators, and not every service generations of layout 1. */
+/* Not every kernel has iterators, not every service learns ids or has counters of layout 1. */
 static bool is_optional(const struct service *service, const struct pin *pin)
 {
 	return pin->fd == offsetof(struct service, iterator) ||
+	       pin->fd == offsetof(struct service, quic_learn) ||
 	       (service->edition && pin->fd == offsetof(struct service, counters_1));
 }
 
@@ -436,12 +441,13 @@ static bool is_program(int fd)
 	       info.type == BPF_PROG_TYPE_SK_REUSEPORT;
 }
 
-static bool is_iterator(int fd)
+static bool is_link(int fd)
 {
 	struct bpf_link_info info = {};
 	__u32 len = sizeof(info);
 
-	return !bpf_obj_get_info_by_fd(fd, &info, &len) && info.type == BPF_LINK_TYPE_ITER;
+	return !bpf_obj_get_info_by_fd(fd, &info, &len) &&
+	       (info.type == BPF_LINK_TYPE_ITER || info.type == BPF_LINK_TYPE_CGROUP);
 }
 
 /* Open a pin, if it is what it has to be. Return a file descriptor or a negative errno. */
@@ -453,7 +459,7 @@ static int open_pin(const char *name, __u32 edition, const struct pin *pin)
 	fd = bpf_obj_get(pin_path(name, edition, pin, path));
 	if (fd < 0)
 		return -errno;
-	if (pin->type ? is_map(fd, edition, pin) : is_program(fd) || is_iterator(fd))
+	if (pin->type ? is_map(fd, edition, pin) : is_program(fd) || is_link(fd))
 		return fd;
 	close(fd);
 	return -EINVAL;

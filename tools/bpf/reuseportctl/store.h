@@ -21,6 +21,8 @@ struct service {
 	int program, generations, generation_info, state, counters, config_map, layout_map;
 	int flows, flow_config_map, flow_stats;
 	int counters_1;			/* or -1 */
+	int quic_ids, quic_cookies, quic_service;
+	int quic_learn;		/* the link of the program that learns ids; or -1 */
 	bool has_unfinished;	/* an upgrade was interrupted before its edition was complete */
 	bool has_old_edition;	/* or after that */
 	int iterator;		/* that lists groups, see group.c; or -1 */

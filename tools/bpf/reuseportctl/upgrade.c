@@ -74,7 +74,7 @@ static int configure_flows(struct service *next, const struct service *old)
 	if (bpf_obj_get_info_by_fd(old->flows, &info, &len))
 		return fail("cannot read the size of the map flows of service %s (%s)", old->name,
 			    strerror(errno));
-	return flow_table_configure(&next->flow_config, info.max_entries, FLOW_TIMEOUT_MS);
+	return flow_table_configure(&next->flow_config, info.max_entries, 1, FLOW_TIMEOUT_MS);
 }
 
 int upgrade_run(struct service *service)

@@ -52,8 +52,13 @@ static int view_generation(struct view *view, __u32 number)
 
 bool view_has_flows(const struct view *view)
 {
-	return view->service.config.steering.mode == UDP_FLOW &&
+	return (view->service.config.steering.mode == UDP_FLOW || view_has_ids(view)) &&
 	       view->service.layout.version == LAYOUT_VERSION;
+}
+
+bool view_has_ids(const struct view *view)
+{
+	return view->service.config.steering.mode == UDP_QUIC;
 }
 
 static int view_service(struct view *view)
@@ -67,6 +72,8 @@ static int view_service(struct view *view)
 	if (!view->is_here)
 		view->service.endpoint.interface = 0;
 	if (view_has_flows(view) && flow_table_read_stats(&view->service, view->flow_stats))
+		return -1;
+	if (view_has_ids(view) && quic_read_stats(&view->service, &view->quic))
 		return -1;
 	for_each_generation(&view->service, number)
 		if (view_generation(view, number))

@@ -4,6 +4,7 @@
 #define __REUSEPORTCTL_VIEW_H
 
 #include "connections.h"
+#include "quic.h"
 
 struct slot_view {
 	__u32 number;
@@ -41,7 +42,8 @@ struct view {
 	const struct held_socket *outside;	/* one of them */
 	int nr_ipv4;			/* sockets at 0.0.0.0 beside a dual-stack service */
 	enum view_program program;
-	__u64 flow_stats[FLOW_OUTCOMES];	/* with --udp flow */
+	__u64 flow_stats[FLOW_OUTCOMES];	/* with --udp flow or quic */
+	struct quic_stats quic;			/* with --udp quic */
 };
 
 struct views {
@@ -60,5 +62,7 @@ int views_load(struct views *views, const char *name, bool all);
 void views_free(struct views *views);
 /* Does it have a table of flows that we can read? */
 bool view_has_flows(const struct view *view);
+/* Does the service know connection ids? */
+bool view_has_ids(const struct view *view);
 
 #endif

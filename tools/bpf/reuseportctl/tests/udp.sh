@@ -159,6 +159,6 @@ test_id() {
 	ask 0102 B2
 	ask 0202 'B[0-3]'
 	must "$ctl" detach "$s"
-	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --udp id:1:3
-	ask 09010003 B3
+	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --udp id:2:3
+	ask 0909010003 B3
 }
