@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Waiting for sockets that are bound, or listen, at a port.
  *
- * No system call tells of them, but BPF programs do: one at the tracepoint that TCP sockets pass
+ * No system call reports them, but BPF programs do: one at the tracepoint that TCP sockets pass
  * when they begin to listen, and one that the kernel runs for each bind() of a process in a
  * cgroup. The latter is attached to the root of the cgroups, by a mount that no other process
  * sees, so it does not matter where they are mounted, if at all. In a cgroup namespace the root
