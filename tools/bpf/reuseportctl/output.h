@@ -9,7 +9,7 @@ struct output {
 	int fds[2];		/* for its stdout and stderr; -1: it gets ours */
 	/* what becomes of them, for messages, if that was chosen because ours is a pipe */
 	char chosen[2][64];
-	bool is_discarded;	/* one of them, for want of something better */
+	bool is_discarded;	/* one of them: no better destination was found */
 };
 
 /* Fail unless @where is a value of --output; NULL: there is none. */
