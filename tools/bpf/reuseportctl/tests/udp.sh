@@ -70,6 +70,14 @@ test_flow_flood() {
 	says "^reuseport_flows_evicted_total{service=\"$s\"} [1-9]"
 }
 
+# 0 of 1,000 peers of a draining generation move, and each new peer is counted, while 10 million
+# sources send a datagram each: SOURCES=NUMBER, a tenth of it if STEP is not 1.
+test_flow_sources() {
+	[ "${STEP:-1}" = 1 ] || SOURCES=${SOURCES:-1000000}
+	must "$here/flows" 1000 "${SOURCES:-10000000}"
+	sed 's/^/# /' "$tmp/out"
+}
+
 # Peers that find the flow table full are served by hash, and counted.
 test_flow_table_full() {
 	ip=udp
