@@ -167,6 +167,21 @@ static int parse_duration(const struct option *option, const char *text, __u64 *
 	return fail("%s takes a time such as 30s, 500ms or 2m, not \"%s\"", option->name, text);
 }
 
+static int add_number(struct arguments *args, int index, const char *text)
+{
+	const struct option *option = &args->command->options[index];
+	int *nr = &args->values[index].nr_numbers;
+	__u64 number;
+
+	if (parse_number(option, text, &number))
+		return -1;
+	if (*nr == MAX_NUMBERS)
+		return fail("%s takes %s up to %d times", args->command->name, option->name,
+			    MAX_NUMBERS);
+	args->values[index].numbers[(*nr)++] = number;
+	return 0;
+}
+
 static int set_value(struct arguments *args, int index, const char *text)
 {
 	const struct option *option = &args->command->options[index];
@@ -175,6 +190,8 @@ static int set_value(struct arguments *args, int index, const char *text)
 	args->values[index].text = text;
 	if (option->kind == NUMBER)
 		return parse_number(option, text, &args->values[index].number);
+	if (option->kind == NUMBERS)
+		return add_number(args, index, text);
 	if (option->kind == DURATION)
 		return parse_duration(option, text, &args->values[index].number);
 	return 0;
@@ -208,6 +225,14 @@ __u64 args_number(const struct arguments *args, const char *name, __u64 without)
 	int index = find_value(args, name);
 
 	return args->values[index].is_set ? args->values[index].number : without;
+}
+
+int args_numbers(const struct arguments *args, const char *name, const __u32 **numbers)
+{
+	int index = find_value(args, name);
+
+	*numbers = args->values[index].numbers;
+	return args->values[index].nr_numbers;
 }
 
 int args_require_name(const struct arguments *args)

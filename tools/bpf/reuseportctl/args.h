@@ -11,11 +11,13 @@
 #include "ui.h"
 
 #define MAX_OPTIONS	12
+#define MAX_NUMBERS	16
 
 enum option_kind {
 	FLAG,			/* takes no value */
 	TEXT,
 	NUMBER,			/* from 1 to @max */
+	NUMBERS,		/* the same; the option may be given up to MAX_NUMBERS times */
 	DURATION,		/* 30s, 500ms, 2m, 24h; without a unit: seconds */
 };
 
@@ -54,6 +56,8 @@ struct arguments {
 		bool is_set;
 		const char *text;
 		__u64 number;	/* of a duration: ms */
+		int nr_numbers;
+		__u32 numbers[MAX_NUMBERS];
 	} values[MAX_OPTIONS];
 };
 
@@ -67,6 +71,8 @@ int args_parse(int argc, char **argv, const struct command *commands, struct arg
 bool args_flag(const struct arguments *args, const char *name);
 const char *args_text(const struct arguments *args, const char *name);	/* NULL: not given */
 __u64 args_number(const struct arguments *args, const char *name, __u64 without);
+/* All values of an option that may be given several times. Return how many. */
+int args_numbers(const struct arguments *args, const char *name, const __u32 **numbers);
 
 /* Fail without a first word, for commands that take the name of a service. */
 int args_require_name(const struct arguments *args);

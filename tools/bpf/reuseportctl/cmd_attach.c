@@ -56,12 +56,15 @@ static __u32 default_slots(int count)
 /* What is to be done, found out before anything is. */
 struct plan {
 	const char *name;
-	pid_t pid;
+	const __u32 *pids;
+	int nr_pids;
+	struct server_wait wait;
 	bool force;
 	struct endpoint endpoint;
 	struct service_config config;
 	struct flow_config flows;
-	struct process server;
+	struct server server;
+	char who[SERVER_LEN];
 	struct held_socket *sockets;
 	int count;
 	bool replaces_stale;
@@ -92,7 +95,13 @@ static int read_args(const struct arguments *args, struct plan *plan)
 	if (args_require_name(args))
 		return -1;
 	plan->name = args->words[0];
-	plan->pid = args_number(args, "--pid", 0);
+	plan->nr_pids = args_numbers(args, "--pid", &plan->pids);
+	plan->wait = (struct server_wait){
+		.server = &plan->server,
+		.who = plan->who,
+		.wanted = args_number(args, "--wait", 1),
+		.timeout = args_number(args, "--timeout", args_flag(args, "--wait") ? 30000 : 0),
+	};
 	plan->force = args_flag(args, "--force");
 	if (args_flag(args, "--hold"))
 		plan->config.flags |= SERVICE_HOLD;
@@ -105,7 +114,7 @@ static int read_args(const struct arguments *args, struct plan *plan)
 	if (endpoint_parse_protocol(args->words[1], &plan->endpoint) ||
 	    endpoint_parse(args->words[2], &plan->endpoint))
 		return -1;
-	if (!plan->pid)
+	if (!plan->nr_pids)
 		return fail("--pid PID is required: the server's main process");
 	if (plan->endpoint.protocol == IPPROTO_UDP) {
 		if (parse_udp(udp ? udp : "flow", steering))
@@ -130,29 +139,57 @@ static int count_hidden(const struct endpoint *endpoint)
 	return hidden;
 }
 
+/* As switch does; the service has no generation yet. */
+static int wait_for_sockets(struct plan *plan)
+{
+	struct service service;
+	__u32 other_gen;
+
+	service_init(&service, plan->name);
+	service.config.protocol = plan->endpoint.protocol;
+	service.endpoint = plan->endpoint;
+	service.max_generations = 0;
+	return server_wait(&service, &plan->wait, &plan->sockets, &other_gen) < 0 ? -1 : 0;
+}
+
 static int find_server(struct plan *plan)
 {
+	const struct process *main = plan->server.list;
 	char text[ENDPOINT_LEN];
-	int nr_hidden;
+	int nr_hidden, i;
 
-	if (server_read(plan->pid, 0, &plan->server))
+	if (server_read_all(plan->pids, plan->nr_pids, 0, &plan->server))
 		return -1;
-	plan->count = sockets_find(&plan->endpoint, plan->pid, &plan->sockets);
-	if (plan->count)
-		return plan->count < 0 ? -1 : 0;
-	nr_hidden = count_hidden(&plan->endpoint);
-	if (nr_hidden)
-		return fail("process %d (%s) and its children have no socket at %s %s that can be "
-			    "attached, but %d socket%s there %s no file descriptor that is visible "
-			    "here: of a process in another PID namespace, or of one that has only "
-			    "registered it with io_uring, which must keep the descriptor open",
-			    plan->pid, plan->server.comm, protocol_name(plan->endpoint.protocol),
-			    endpoint_format(&plan->endpoint, text), nr_hidden,
-			    nr_hidden == 1 ? "" : "s", nr_hidden == 1 ? "has" : "have");
-	return fail("process %d (%s) and its children have no socket at %s %s: is that the address "
-		    "the server is bound to (ss -lntup), 0.0.0.0 or [::] if it is bound to all?",
-		    plan->pid, plan->server.comm, protocol_name(plan->endpoint.protocol),
-		    endpoint_format(&plan->endpoint, text));
+	proc_format_server(&plan->server, plan->who);
+	if (plan->wait.timeout && wait_for_sockets(plan))
+		return -1;
+	for (i = 0; i < plan->server.nr; i++, main++) {
+		free(plan->sockets);
+		plan->count = sockets_find(&plan->endpoint, main->pid, &plan->sockets);
+		if (plan->count < 0)
+			return -1;
+		nr_hidden = plan->count ? 0 : count_hidden(&plan->endpoint);
+		if (nr_hidden)
+			return fail("process %d (%s) and its children have no socket at %s %s that "
+				    "can be attached, but %d socket%s there %s no file descriptor "
+				    "that is visible here: of a process in another PID namespace, "
+				    "or of one that has only registered it with io_uring, which "
+				    "must keep the descriptor open",
+				    main->pid, main->comm,
+				    protocol_name(plan->endpoint.protocol),
+				    endpoint_format(&plan->endpoint, text), nr_hidden,
+				    nr_hidden == 1 ? "" : "s", nr_hidden == 1 ? "has" : "have");
+		if (!plan->count)
+			return fail("process %d (%s) and its children have no socket at %s %s: is "
+				    "that the address the server is bound to (ss -lntup), 0.0.0.0 "
+				    "or [::] if it is bound to all? If it binds later, set --wait",
+				    main->pid, main->comm,
+				    protocol_name(plan->endpoint.protocol),
+				    endpoint_format(&plan->endpoint, text));
+	}
+	free(plan->sockets);
+	plan->count = sockets_find_of(&plan->endpoint, &plan->server, &plan->sockets);
+	return plan->count < 0 ? -1 : 0;
 }
 
 /* The first socket says what group it is. */
@@ -173,8 +210,8 @@ static int describe_group(struct plan *plan)
 		config->steering.slots = default_slots(plan->count);
 	if (plan->count <= (int)config->steering.slots)
 		return 0;
-	return fail("process %d has %d sockets, but a generation would have %u slots: %s",
-		    plan->pid, plan->count, config->steering.slots,
+	return fail("%s has %d sockets, but a generation would have %u slots: %s",
+		    plan->who, plan->count, config->steering.slots,
 		    plan->count > MAX_SLOTS ? "at most 1024 are possible" :
 					      "set a larger --slots, 1024 at most");
 }
@@ -221,7 +258,7 @@ static void report_other_addresses(const struct plan *plan)
 	struct held_socket *list = NULL;
 	int count, i, j;
 
-	count = sockets_find_all(plan->pid, &list);
+	count = sockets_find_all(&plan->server, &list);
 	for (i = 0; i < count; i++) {
 		struct endpoint *at = &list[i].info.at;
 
@@ -257,9 +294,9 @@ static void report_other_processes(const struct plan *plan)
 	}
 	if (others)
 		say("not in service %s: %d socket%s at its address, of process %d (%s), which "
-		    "neither process %d nor its children have; %s %s",
+		    "neither %s nor its children have; %s %s",
 		    plan->name, others, others == 1 ? "" : "s", first->pid,
-		    *first->comm ? first->comm : "?", plan->pid,
+		    *first->comm ? first->comm : "?", plan->who,
 		    others == 1 ? "it gets" : "they get",
 		    hold_can_open(&service) ? "traffic by hash, except while the service is held" :
 					      "nothing until a switch");
@@ -293,8 +330,7 @@ static void print_json(const struct plan *plan, bool dry_run)
 	jsonw_string_field(json, "protocol", protocol_name(plan->endpoint.protocol));
 	jsonw_string_field(json, "address", endpoint_format(&plan->endpoint, text));
 	jsonw_uint_field(json, "generation", 1);
-	jsonw_uint_field(json, "pid", plan->pid);
-	jsonw_string_field(json, "comm", plan->server.comm);
+	proc_print_server(&plan->server);
 	jsonw_uint_field(json, "sockets", plan->count);
 	jsonw_end_object(json);
 }
@@ -317,10 +353,10 @@ int cmd_attach(const struct arguments *args)
 	if (!err && !args->dry_run)
 		err = carry_out(&plan);
 	if (!err)
-		say("%sservice %s: %s %s, generation 1 is %s(%d) with %d socket%s",
+		say("%sservice %s: %s %s, generation 1 is %s with %d socket%s",
 		    args->dry_run ? "would create " : "", plan.name,
 		    protocol_name(plan.endpoint.protocol), endpoint_format(&plan.endpoint, text),
-		    plan.server.comm, plan.pid, plan.count, plan.count == 1 ? "" : "s");
+		    plan.who, plan.count, plan.count == 1 ? "" : "s");
 	if (!err && json)
 		print_json(&plan, args->dry_run);
 	free(plan.sockets);

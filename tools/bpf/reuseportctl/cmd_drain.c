@@ -27,10 +27,12 @@ static int choose(const struct service *service, __u32 *number)
 
 static int stop(struct service *service, const struct drain *drain)
 {
-	struct drain_target target = { .service = service, .number = drain->number };
+	struct drain_target targets[MAX_PROCESSES];
 	bool signalled = false;
+	int count = 0;
 
-	return drain_stop(&target, 1, NULL, drain, &signalled);
+	drain_add_targets(targets, &count, service, drain->number, false);
+	return drain_stop(targets, count, NULL, drain, &signalled);
 }
 
 /* If the generation has no socket any more, the change is complete. */

@@ -222,6 +222,7 @@ struct plan {
 	struct drain drain;
 	__u64 drain_timeout;
 	bool force;
+	struct server self;	/* whose descendants the new server is */
 	struct server_wait wait;
 	int nr_services;
 };
@@ -300,8 +301,9 @@ static int read_args(const struct arguments *args, struct plan *plan)
 	plan->drain.pid_file = args_text(args, "--pid-file");
 	plan->drain.kill_after = args_number(args, "--kill-after", KILL_AFTER_DEFAULT_MS);
 	plan->drain_timeout = args_number(args, "--drain-timeout", DRAIN_DEFAULT_MS);
+	plan->self = (struct server){ .nr = 1, .list[0].pid = getpid() };
 	plan->wait = (struct server_wait){
-		.pid = getpid(),
+		.server = &plan->self,
 		.who = plan->command[0],
 		.wanted = args_number(args, "--wait", 0),
 		.timeout = args_number(args, "--timeout", 30000),
@@ -490,14 +492,15 @@ static int wait_for_sockets(struct switch_target *targets, const struct plan *pl
 }
 
 /* All or none. */
-static int switch_all(struct switch_target *targets, int count, const struct process *server,
+static int switch_all(struct switch_target *targets, int count, const struct process *process,
 		      bool force)
 {
+	const struct server server = { .nr = 1, .list[0] = *process };
 	int prepared, switched, i, err = 0;
 
 	for (prepared = 0; prepared < count && !err; prepared++)
 		err = server_prepare(&targets[prepared].service, targets[prepared].sockets,
-				     targets[prepared].count, server, force,
+				     targets[prepared].count, &server, force,
 				     &targets[prepared].new_gen);
 	for (switched = 0; switched < count && !err; switched++)
 		err = generation_switch(&targets[switched].service, targets[switched].new_gen);
@@ -643,15 +646,13 @@ static void switch_back(struct switch_target *targets, const struct plan *plan)
 static int stop_old(struct switch_target *targets, const struct plan *plan,
 		    const struct drain *drain, bool *signalled)
 {
-	struct drain_target stops[MAX_SERVICES] = {};
-	int i;
+	struct drain_target stops[MAX_SERVICES * MAX_PROCESSES];
+	int i, count = 0;
 
 	for (i = 0; i < plan->nr_services; i++)
-		stops[i] = (struct drain_target){
-			.service = &targets[i].service,
-			.number = targets[i].old_gen,
-		};
-	return drain_stop(stops, plan->nr_services, plan->old_pid ? &plan->old : NULL, drain,
+		drain_add_targets(stops, &count, &targets[i].service, targets[i].old_gen,
+				  plan->old_pid);
+	return drain_stop(stops, count, plan->old_pid ? &plan->old : NULL, drain,
 			  signalled);
 }
 

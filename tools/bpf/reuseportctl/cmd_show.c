@@ -68,18 +68,21 @@ static void print_slot_json(const struct slot_view *slot)
 
 static void print_generation_json(const struct view *view, const struct generation_view *generation)
 {
+	struct server server;
 	int i;
 
 	jsonw_start_object(json);
 	jsonw_uint_field(json, "generation", generation->info.number);
 	jsonw_bool_field(json, "current", is_current(view, generation));
-	jsonw_uint_field(json, "pid", generation->info.pid);
-	jsonw_string_field(json, "comm", generation->info.comm);
+	generation_get_server(&generation->info, &server);
+	jsonw_uint_field(json, "pid", server.list[0].pid);
+	jsonw_string_field(json, "comm", server.list[0].comm);
 	jsonw_uint_field(json, "since", generation->info.since);
 	jsonw_uint_field(json, "slots", generation->info.slots);
 	jsonw_uint_field(json, "sockets", generation->nr_slots);
 	if (generation->connections != CONNECTIONS_UNKNOWN)
 		jsonw_uint_field(json, "connections", generation->connections);
+	proc_print_pids(&server);
 	jsonw_name(json, "filled");
 	jsonw_start_array(json);
 	for (i = 0; i < generation->nr_slots; i++)
@@ -165,18 +168,20 @@ static void print_slot(const struct slot_view *slot)
 
 static void print_generation(const struct view *view, const struct generation_view *generation)
 {
-	char when[32], connections[32] = "";
+	char when[32], connections[32] = "", who[SERVER_LEN];
+	struct server server;
 	time_t since = generation->info.since;
 	int i;
 
 	strftime(when, sizeof(when), "%F %T", localtime(&since));
+	generation_get_server(&generation->info, &server);
 	if (generation->connections != CONNECTIONS_UNKNOWN)
 		sprintf(connections, "  %d connection%s", generation->connections,
 			generation->connections == 1 ? "" : "s");
-	printf("  generation %u%s  %s(%u)  %d of %u sockets%s  since %s\n",
+	printf("  generation %u%s  %s  %d of %u sockets%s  since %s\n",
 	       generation->info.number, is_current(view, generation) ? " (current)" : "",
-	       generation->info.comm, generation->info.pid, generation->nr_slots,
-	       generation->info.slots, connections, when);
+	       proc_format_server(&server, who), generation->nr_slots, generation->info.slots,
+	       connections, when);
 	if (generation->nr_slots)
 		printf("    %4s  %8s  %-20s  %7s  %5s  %9s  %9s\n", "slot", "cookie", "process",
 		       "queue", "drops", "packets", "new flows");

@@ -26,8 +26,8 @@ static int find_members(const struct service *service, __u32 number, struct held
 
 /* What is to be done, found out before anything is. */
 struct plan {
-	struct process server;
-	char who[32];
+	struct server server;
+	char who[SERVER_LEN];
 	bool is_new;			/* make a generation of the sockets */
 	__u32 number;			/* the generation to switch to */
 	struct held_socket *sockets;	/* of it */
@@ -100,8 +100,7 @@ static void print_json(const struct service *service, const struct plan *plan, b
 	jsonw_string_field(json, "service", service->name);
 	jsonw_uint_field(json, "generation", plan->number);
 	jsonw_bool_field(json, "new", plan->is_new);
-	jsonw_uint_field(json, "pid", plan->server.pid);
-	jsonw_string_field(json, "comm", plan->server.comm);
+	proc_print_server(&plan->server);
 	jsonw_uint_field(json, "sockets", plan->count);
 	jsonw_end_object(json);
 }
@@ -109,7 +108,6 @@ static void print_json(const struct service *service, const struct plan *plan, b
 int cmd_switch(const struct arguments *args)
 {
 	struct server_wait wait = {
-		.pid = args_number(args, "--pid", 0),
 		.wanted = args_number(args, "--wait", 0),
 		.timeout = args_number(args, "--timeout", 30000),
 		.settle = args_number(args, "--settle", 0),
@@ -117,22 +115,24 @@ int cmd_switch(const struct arguments *args)
 	bool force = args_flag(args, "--force"), was_open = false;
 	struct service service;
 	struct plan plan = {};
-	int err;
+	const __u32 *pids;
+	int nr_pids, err;
 
 	if (args_require_name(args))
 		return -1;
-	if (!wait.pid)
+	nr_pids = args_numbers(args, "--pid", &pids);
+	if (!nr_pids)
 		return fail("--pid PID is required: the main process of the server to switch to");
 	if (service_open_locked(&service, args->words[0]))
 		return -1;
 	force |= service.config.flags & SERVICE_FORCE;
 	err = require_netns(&service) ||
-	      server_read(wait.pid, service.config.netns, &plan.server);
+	      server_read_all(pids, nr_pids, service.config.netns, &plan.server);
 	if (!err && !args->dry_run)
 		err = hold_begin(&service, &was_open);
 	if (!err) {
-		snprintf(plan.who, sizeof(plan.who), "%s(%u)", plan.server.comm, wait.pid);
-		wait.who = plan.who;
+		wait.who = proc_format_server(&plan.server, plan.who);
+		wait.server = &plan.server;
 		err = make_plan(&service, &wait, force, &plan);
 	}
 	if (!err)

@@ -13,18 +13,26 @@
 #include "connections.h"
 
 struct mains {
-	struct generation list[MAX_GENERATIONS];
+	struct {
+		__u32 number;
+		struct server server;
+	} list[MAX_GENERATIONS];
 	int nr;
 };
 
 static void read_mains(const struct service *service, struct mains *mains)
 {
+	struct generation info;
 	__u32 number;
 
 	mains->nr = 0;
-	for_each_generation(service, number)
-		if (!generation_read(service, number, &mains->list[mains->nr]))
-			mains->nr++;
+	for_each_generation(service, number) {
+		if (generation_read(service, number, &info))
+			continue;
+		mains->list[mains->nr].number = number;
+		generation_get_server(&info, &mains->list[mains->nr].server);
+		mains->nr++;
+	}
 }
 
 /* The generation, the newest one if one process is the main process of several, that a process
@@ -32,14 +40,18 @@ static void read_mains(const struct service *service, struct mains *mains)
  */
 static __u32 find_generation(const struct mains *mains, pid_t pid)
 {
+	const struct server *server;
 	struct process process;
-	int i;
+	int i, j;
 
 	while (!proc_read(pid, &process)) {
-		for (i = 0; i < mains->nr; i++)
-			if ((pid_t)mains->list[i].pid == pid &&
-			    mains->list[i].started == process.started)
-				return mains->list[i].number;
+		for (i = 0; i < mains->nr; i++) {
+			server = &mains->list[i].server;
+			for (j = 0; j < server->nr; j++)
+				if (server->list[j].pid == pid &&
+				    server->list[j].started == process.started)
+					return mains->list[i].number;
+		}
 		pid = process.parent;
 	}
 	return 0;
@@ -50,16 +62,20 @@ int connections_count(const struct service *service, __u32 number, int *count)
 	struct socket_info *sockets;
 	struct held_socket *held;
 	struct generation info;
+	struct server server;
 	struct mains mains;
 	__u32 owner = 0;
 	int nr, i;
 
 	*count = CONNECTIONS_UNKNOWN;
-	if (generation_read(service, number, &info) || !proc_is_alive(info.pid, info.started))
+	if (generation_read(service, number, &info))
+		return 0;
+	generation_get_server(&info, &server);
+	if (!proc_keep_alive(&server))
 		return 0;
 	nr = sock_diag_list_connected(&service->endpoint, &sockets);
 	if (nr > 0) {
-		nr = sockets_find_owners(sockets, nr, info.pid, &held);
+		nr = sockets_find_owners(sockets, nr, &server, &held);
 		if (nr < 0) {
 			free(sockets);
 			return -1;

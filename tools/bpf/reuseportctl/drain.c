@@ -365,7 +365,8 @@ static bool is_first_of(const struct stop *stop, int index)
 /* Find what is to get the next signal, with the locks held. */
 static int find_target(const struct stop *stop, struct drain_target *target)
 {
-	if (server_find(target->service, target->number, stop->known, &target->process))
+	if (server_find(target->service, target->number, target->index, stop->known,
+			&target->process))
 		return -1;
 	if (target->tree || !target->process.pid)
 		return 0;
@@ -503,6 +504,23 @@ static int wait_for_sockets(const struct stop *stop, const struct drain_target *
 		sleep_ms(20);
 	}
 	return service_check_exists(target->service);
+}
+
+void drain_add_targets(struct drain_target *targets, int *count, struct service *service,
+		       __u32 number, bool known)
+{
+	struct server server = { .nr = 1 };
+	struct generation info;
+	int i;
+
+	if (!known && !generation_read(service, number, &info))
+		generation_get_server(&info, &server);
+	for (i = 0; i < server.nr; i++)
+		targets[(*count)++] = (struct drain_target){
+			.service = service,
+			.number = number,
+			.index = i,
+		};
 }
 
 int drain_stop(struct drain_target *targets, int count, const struct process *known,

@@ -25,6 +25,7 @@ struct drain {
 struct drain_target {
 	struct service *service;
 	__u32 number;
+	int index;			/* of its main processes */
 	struct process process;		/* that got the signal; pid 0: none */
 	struct process *tree;		/* it and its descendants before that */
 	int nr_tree;
@@ -33,6 +34,9 @@ struct drain_target {
 __u64 drain_idle(const struct service *service, __u64 idle);
 /* Wait until the generation has no work left. */
 int drain_wait(struct service *service, const struct drain *drain);
+/* Add a target for each main process of a generation. Room for MAX_PROCESSES must be left. */
+void drain_add_targets(struct drain_target *targets, int *count, struct service *service,
+		       __u32 number, bool known);
 /* Stop the server whose generations these are: send it the signals in turn, until it has ended
  * and all sockets of the generations are closed. @known: the process, if it is not the
  * generation's. *@signalled is set before it gets the first one.

@@ -86,10 +86,27 @@ int generation_read(const struct service *service, __u32 number, struct generati
 {
 	__u32 index = generation_index(service, number);
 
+	/* layout 1 has no others */
+	memset(info->others, 0, sizeof(info->others));
 	if (!number || number > service->now.newest ||
 	    bpf_map_lookup_elem(service->generation_info, &index, info) || info->number != number)
 		return -1;
 	return 0;
+}
+
+void generation_get_server(const struct generation *info, struct server *server)
+{
+	const struct main_process *other;
+
+	*server = (struct server){ .nr = 1 };
+	server->list[0].pid = info->pid;
+	server->list[0].started = info->started;
+	memcpy(server->list[0].comm, info->comm, sizeof(info->comm));
+	for (other = info->others; server->nr < MAX_PROCESSES && other->pid; other++) {
+		server->list[server->nr] = server->list[0];
+		server->list[server->nr].pid = other->pid;
+		server->list[server->nr++].started = other->started;
+	}
 }
 
 int generation_read_cookies(const struct service *service, const struct generation *info,
@@ -435,17 +452,30 @@ static int fill_map(struct service *service, __u32 number, const struct held_soc
 	return err;
 }
 
+static void set_server(struct generation *info, const struct server *server)
+{
+	int i;
+
+	info->pid = server->list[0].pid;
+	info->started = server->list[0].started;
+	memcpy(info->comm, server->list[0].comm, sizeof(info->comm));
+	memset(info->others, 0, sizeof(info->others));
+	for (i = 1; i < server->nr; i++)
+		info->others[i - 1] = (struct main_process){
+			.pid = server->list[i].pid,
+			.started = server->list[i].started,
+		};
+}
+
 /* Step 4. */
 static int write_info(struct service *service, __u32 number, int count,
-		      const struct process *server)
+		      const struct server *server)
 {
 	struct generation info = {
 		.number = number,
 		.slots = count,
 		.began = count,
 		.live = count,
-		.pid = server->pid,
-		.started = server->started,
 		.since = time(NULL),
 	};
 	__u32 index = generation_index(service, number);
@@ -453,7 +483,7 @@ static int write_info(struct service *service, __u32 number, int count,
 
 	for (i = 0; i < count; i++)
 		info.live_slots[i] = i;
-	memcpy(info.comm, server->comm, sizeof(info.comm));
+	set_server(&info, server);
 	if (!bpf_map_update_elem(service->generation_info, &index, &info, BPF_ANY))
 		return 0;
 	return fail("cannot describe generation %u of service %s (%s)", number, service->name,
@@ -473,12 +503,13 @@ static int add_cookies(const struct service *service, __u32 number,
 }
 
 int generation_fill(struct service *service, const struct held_socket *sockets, int count,
-		    const struct process *server, __u32 *number)
+		    const struct server *server, __u32 *number)
 {
 	if (count > (int)service->config.steering.slots)
 		return fail("process %d has %d sockets, but a generation of service %s has only "
 			    "%u slots: detach it and attach it with --slots %d (%d at most)",
-			    server->pid, count, service->name, service->config.steering.slots,
+			    server->list[0].pid, count, service->name,
+			    service->config.steering.slots,
 			    count, MAX_SLOTS);
 	generation_recover(service);
 	*number = generation_next(service);
@@ -647,7 +678,7 @@ static int copy_inner(int to, __u32 to_index, int from, __u32 from_index)
 
 static int copy_generation(struct service *to, const struct service *from, __u32 from_index)
 {
-	struct generation info;
+	struct generation info = {};
 	__u32 index;
 
 	/* the program may drop a slot just now: with the lock, what is read is consistent */

@@ -15,7 +15,7 @@ int generation_check(const struct service_config *config, const struct held_sock
  * goes to the generation yet.
  */
 int generation_fill(struct service *service, const struct held_socket *sockets, int count,
-		    const struct process *server, __u32 *number);
+		    const struct server *server, __u32 *number);
 /* The opposite of generation_fill(). */
 void generation_drop(struct service *service, __u32 number);
 /* Make @number the current generation: one write. */
@@ -38,6 +38,8 @@ void generation_release_all(const struct service *service);
 
 /* What is known of a generation. Return -1, and record nothing, if it does not exist. */
 int generation_read(const struct service *service, __u32 number, struct generation *info);
+/* The main processes of its server. */
+void generation_get_server(const struct generation *info, struct server *server);
 /* The cookies by slot, 0 for an empty one. Return how many slots have a socket. */
 int generation_read_cookies(const struct service *service, const struct generation *info,
 			    __u64 *cookies);

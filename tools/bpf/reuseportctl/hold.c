@@ -39,40 +39,42 @@ static int find_outside(const struct service *service, struct socket_info **list
 }
 
 /* Add to @list, which has @found sockets, those that orphans of the server have. */
-static int add_orphans(const struct process *server, const struct socket_info *sockets, int count,
+static int add_orphans(const struct server *server, const struct socket_info *sockets, int count,
 		       struct held_socket *list, int found)
 {
 	struct held_socket *all;
 	int nr, i, j;
 
-	nr = sockets_find_owners(sockets, count, 0, &all);
+	nr = sockets_find_owners(sockets, count, NULL, &all);
 	for (i = 0; i < nr; i++) {
 		for (j = 0; j < found && list[j].info.cookie != all[i].info.cookie; j++)
 			;
-		if (j == found && all[i].pid && proc_is_orphan_of(all[i].pid, server))
+		if (j == found && all[i].pid && proc_is_orphan_of_any(all[i].pid, server))
 			list[found++] = all[i];
 	}
 	free(all);
 	return nr < 0 ? -1 : found;
 }
 
-/* Those of the server of the current generation: of the main process, of its descendants, and if
- * there are others, of descendants that it has lost. Return how many, or -1.
+/* Those of the server of the current generation: of its main processes, their descendants, and if
+ * there are others, of descendants that they have lost. Return how many, or -1.
  */
 static int find_joined(const struct service *service, struct held_socket **list)
 {
 	struct socket_info *sockets;
 	struct generation info;
-	struct process server;
+	struct server server;
 	int count, found = 0;
 
 	*list = NULL;
-	if (generation_read(service, service->now.current, &info) ||
-	    proc_read(info.pid, &server) || server.started != info.started)
+	if (generation_read(service, service->now.current, &info))
+		return 0;
+	generation_get_server(&info, &server);
+	if (!proc_keep_alive(&server))
 		return 0;
 	count = find_outside(service, &sockets);
 	if (count > 0)
-		found = sockets_find_owners(sockets, count, info.pid, list);
+		found = sockets_find_owners(sockets, count, &server, list);
 	if (found >= 0 && found < count)
 		found = add_orphans(&server, sockets, count, *list, found);
 	free(sockets);

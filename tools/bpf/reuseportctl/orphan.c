@@ -123,7 +123,7 @@ int orphans_find(struct orphan **list)
 	__u32 id = 0;
 
 	*list = NULL;
-	search.count = sockets_find_all(0, &all);
+	search.count = sockets_find_all(NULL, &all);
 	if (search.count < 0)
 		return -1;
 	search.all = all;

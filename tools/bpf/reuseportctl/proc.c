@@ -100,7 +100,17 @@ static void mark_descendants(struct process *all, int count)
 	}
 }
 
-int proc_tree(pid_t root, struct process **list)
+static bool is_main(const struct server *server, pid_t pid)
+{
+	int i;
+
+	for (i = 0; i < server->nr; i++)
+		if (server->list[i].pid == pid)
+			return true;
+	return false;
+}
+
+int proc_trees(const struct server *server, struct process **list, int *nr_all)
 {
 	struct process *all = NULL, *larger, one;
 	int count = 0, space = 0, i;
@@ -125,7 +135,7 @@ int proc_tree(pid_t root, struct process **list)
 			}
 			all = larger;
 		}
-		one.in_tree = !root || one.pid == root;
+		one.in_tree = !server || is_main(server, one.pid);
 		all[count++] = one;
 	}
 	closedir(proc);
@@ -136,7 +146,16 @@ int proc_tree(pid_t root, struct process **list)
 	for (i = 0; i < count && all[i].in_tree; i++)
 		;
 	*list = all;
+	if (nr_all)
+		*nr_all = count;
 	return i;
+}
+
+int proc_tree(pid_t root, struct process **list)
+{
+	struct server server = { .nr = 1, .list[0].pid = root };
+
+	return proc_trees(root ? &server : NULL, list, NULL);
 }
 
 __u64 proc_netns(const char *pid)
@@ -244,6 +263,16 @@ bool proc_is_orphan_of(pid_t pid, const struct process *server)
 	return number && read_generation(pid) == number;
 }
 
+bool proc_is_orphan_of_any(pid_t pid, const struct server *server)
+{
+	int i;
+
+	for (i = 0; i < server->nr; i++)
+		if (proc_is_orphan_of(pid, &server->list[i]))
+			return true;
+	return false;
+}
+
 /* -- Identity ----------------------------------------------------------------------- */
 
 bool proc_is_alive(pid_t pid, __u64 started)
@@ -251,6 +280,48 @@ bool proc_is_alive(pid_t pid, __u64 started)
 	struct process process;
 
 	return !proc_read(pid, &process) && process.started == started;
+}
+
+int proc_keep_alive(struct server *server)
+{
+	struct process process;
+	int kept = 0, i;
+
+	for (i = 0; i < server->nr; i++)
+		if (!proc_read(server->list[i].pid, &process) &&
+		    process.started == server->list[i].started)
+			server->list[kept++] = process;
+	server->nr = kept;
+	return kept;
+}
+
+const char *proc_format_server(const struct server *server, char *text)
+{
+	int others = server->nr - 1, len;
+
+	len = snprintf(text, SERVER_LEN, "%s(%d)", server->list[0].comm, server->list[0].pid);
+	if (others > 0)
+		snprintf(text + len, SERVER_LEN - len, " and %d other process%s", others,
+			 others == 1 ? "" : "es");
+	return text;
+}
+
+void proc_print_server(const struct server *server)
+{
+	jsonw_uint_field(json, "pid", server->list[0].pid);
+	jsonw_string_field(json, "comm", server->list[0].comm);
+	proc_print_pids(server);
+}
+
+void proc_print_pids(const struct server *server)
+{
+	int i;
+
+	jsonw_name(json, "pids");
+	jsonw_start_array(json);
+	for (i = 0; i < server->nr; i++)
+		jsonw_uint(json, server->list[i].pid);
+	jsonw_end_array(json);
 }
 
 int proc_signal(pid_t pid, __u64 started, int signal)

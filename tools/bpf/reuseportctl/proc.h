@@ -3,6 +3,7 @@
 #ifndef __REUSEPORTCTL_PROC_H
 #define __REUSEPORTCTL_PROC_H
 
+#include "reuseportctl.h"
 #include "ui.h"
 
 /* What --kill takes. */
@@ -26,16 +27,36 @@ struct process {
 	char comm[16];
 };
 
+/* The main processes of a server: most often one. */
+struct server {
+	int nr;
+	struct process list[MAX_PROCESSES];
+};
+
 /* List @root and its descendants, the oldest first; with a @root of 0, all processes.
  * Return how many, or -1. The caller frees *@list.
  */
 int proc_tree(pid_t root, struct process **list);
+/* The same for the main processes of @server, NULL for all processes. Those that are not of it
+ * follow; *@nr_all (or NULL) counts them as well.
+ */
+int proc_trees(const struct server *server, struct process **list, int *nr_all);
+/* Remove the processes that have ended, and read the others. Return how many are left. */
+int proc_keep_alive(struct server *server);
+/* "nginx(812)", or "kresd(812) and 3 other processes" */
+#define SERVER_LEN 64
+const char *proc_format_server(const struct server *server, char *text);
+/* The same in JSON: the members "pid" and "comm" of the first one, and "pids" of all */
+void proc_print_server(const struct server *server);
+void proc_print_pids(const struct server *server);
 /* Return -1 and set errno if there is no such process. */
 int proc_read(pid_t pid, struct process *process);
 /* The inode of its network namespace; 0, and errno, if that cannot be read. */
 __u64 proc_netns(const char *pid);
 /* Was a process that is no descendant of @server forked by it, or by one that was? */
 bool proc_is_orphan_of(pid_t pid, const struct process *server);
+/* The same for any of the main processes. */
+bool proc_is_orphan_of_any(pid_t pid, const struct server *server);
 /* Is the process that started at that time still running? */
 bool proc_is_alive(pid_t pid, __u64 started);
 /* Send a signal to that process and no other. Return -1 and set errno on failure. */

@@ -40,6 +40,7 @@
  * which have different indexes in layout 1 have different ones here.
  */
 #define MAX_GENERATIONS	64
+#define MAX_PROCESSES	16	/* main processes of one server */
 #define MAX_SLOTS	1024	/* sockets of one generation; a power of two */
 
 struct layout {
@@ -63,17 +64,24 @@ struct state {
 /* The first @live entries of @live_slots are the slots that may still have a socket; the
  * program drops those that it finds empty.
  */
+struct main_process {
+	__u64 started;		/* field 22 of its /proc/PID/stat */
+	__u32 pid;		/* 0: there are no more */
+	__u32 zero;
+};
+
 struct generation {
 	struct bpf_spin_lock lock;
 	__u32 number;		/* 0: the index is free, or is being filled */
 	__u32 slots;		/* filled when the generation was made, or since */
 	__u32 live;
-	__u32 pid;		/* of the server */
+	__u32 pid;		/* the server's main process, or the first of several */
 	char comm[16];
 	__u32 began;		/* sockets when it was made; 0 (layout 1): @slots */
 	__u64 started;		/* field 22 of its /proc/PID/stat */
 	__u64 since;		/* s since the epoch */
 	__u16 live_slots[MAX_SLOTS];
+	struct main_process others[MAX_PROCESSES - 1];	/* layout 1 has none */
 };
 
 struct counter {

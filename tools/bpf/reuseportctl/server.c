@@ -30,6 +30,17 @@ int server_read(pid_t pid, __u64 netns, struct process *process)
 	return 0;
 }
 
+int server_read_all(const __u32 *pids, int count, __u64 netns, struct server *server)
+{
+	int i;
+
+	*server = (struct server){};
+	for (i = 0; i < count; i++)
+		if (server_read(pids[i], netns, &server->list[server->nr++]))
+			return -1;
+	return 0;
+}
+
 int server_require_reuseport(const struct held_socket *sockets, int count)
 {
 	int i, fd, err;
@@ -48,16 +59,16 @@ int server_require_reuseport(const struct held_socket *sockets, int count)
 
 /* -- Waiting for sockets ----------------------------------------------------------- */
 
-/* Those sockets of @pid that are in no generation; *@other_gen: the one of the others. */
-static int find_new_sockets(const struct service *service, pid_t pid, struct held_socket **list,
-			    __u32 *other_gen)
+/* Those sockets of @server that are in no generation; *@other_gen: the newest of the others. */
+static int find_new_sockets(const struct service *service, const struct server *server,
+			    struct held_socket **list, __u32 *other_gen)
 {
 	int count, nr_members, i, nr_new = 0;
 	struct member *members;
 	__u32 number;
 
 	*other_gen = 0;
-	count = sockets_find(&service->endpoint, pid, list);
+	count = sockets_find_of(&service->endpoint, server, list);
 	if (count < 0)
 		return -1;
 	nr_members = generation_members(service, &members);
@@ -65,9 +76,9 @@ static int find_new_sockets(const struct service *service, pid_t pid, struct hel
 		return -1;
 	for (i = 0; i < count; i++) {
 		number = member_find(members, nr_members, (*list)[i].info.cookie);
-		if (number)
+		if (number > *other_gen)
 			*other_gen = number;
-		else
+		if (!number)
 			(*list)[nr_new++] = (*list)[i];
 	}
 	free(members);
@@ -77,11 +88,16 @@ static int find_new_sockets(const struct service *service, pid_t pid, struct hel
 /* @before: to do what */
 static int check_running(const struct server_wait *wait, const char *before)
 {
+	const struct process *process = wait->server->list;
+	int i;
+
 	if (wait->is_over)
 		return wait->is_over() ? -1 : 0;
-	if (!kill(wait->pid, 0) || errno != ESRCH)
-		return 0;
-	return fail("%s has exited before %s", wait->who, before);
+	for (i = 0; i < wait->server->nr; i++, process++)
+		if (!proc_is_alive(process->pid, process->started))
+			return fail("%s(%d) has exited before %s", process->comm, process->pid,
+				    before);
+	return 0;
 }
 
 static int time_out(const struct service *service, const struct server_wait *wait, int count,
@@ -122,7 +138,7 @@ int server_wait(const struct service *service, const struct server_wait *wait,
 	for (;;) {
 		if (wait->is_over && check_running(wait, ""))
 			return -1;
-		count = find_new_sockets(service, wait->pid, list, other_gen);
+		count = find_new_sockets(service, wait->server, list, other_gen);
 		if (count < 0)
 			return -1;
 		/* enough, and not just about to become more */
@@ -157,7 +173,7 @@ int server_settle(const struct server_wait *wait)
 }
 
 int server_prepare(struct service *service, const struct held_socket *sockets, int count,
-		   const struct process *server, bool force, __u32 *number)
+		   const struct server *server, bool force, __u32 *number)
 {
 	if (!force && !(service->config.flags & SERVICE_FORCE) &&
 	    group_check_prog(service, sockets[0].info.cookie) < 0)
@@ -255,18 +271,22 @@ static int check_not_serving(const struct service *service, const struct process
 		    service->name);
 }
 
-int server_find(struct service *service, __u32 number, const struct process *known,
+int server_find(struct service *service, __u32 number, int index, const struct process *known,
 		struct process *process)
 {
 	struct generation info;
+	struct server server;
 
 	/* a rollback may have come first */
 	if (service->now.current == number)
 		return fail("generation %u of service %s is the current one again: not stopped",
 			    number, service->name);
 	*process = known ? *known : (struct process){};
-	if (!known && !generation_read(service, number, &info))
-		*process = (struct process){ .pid = info.pid, .started = info.started };
+	if (!known && !generation_read(service, number, &info)) {
+		generation_get_server(&info, &server);
+		if (index < server.nr)
+			*process = server.list[index];
+	}
 	return check_not_serving(service, process);
 }
 

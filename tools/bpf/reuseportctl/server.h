@@ -7,12 +7,14 @@
 
 /* Read a process, which must be in the network namespace @netns (0: in ours). */
 int server_read(pid_t pid, __u64 netns, struct process *process);
+/* The same for each of several. */
+int server_read_all(const __u32 *pids, int count, __u64 netns, struct server *server);
 /* Fail unless all these sockets have SO_REUSEPORT. */
 int server_require_reuseport(const struct held_socket *sockets, int count);
 
 /* What a command waits for. */
 struct server_wait {
-	pid_t pid;
+	const struct server *server;
 	const char *who;	/* in messages */
 	__u32 wanted;		/* sockets; 0: as many as usual */
 	__u64 timeout;
@@ -29,7 +31,7 @@ int server_wait(const struct service *service, const struct server_wait *wait,
 int server_settle(const struct server_wait *wait);
 /* Make a generation of these sockets, with the lock held. generation_switch() comes next. */
 int server_prepare(struct service *service, const struct held_socket *sockets, int count,
-		   const struct process *server, bool force, __u32 *number);
+		   const struct server *server, bool force, __u32 *number);
 
 /* Fail if another program is attached to the group of a generation. Otherwise return what
  * group_check_prog() does.
@@ -40,12 +42,12 @@ int server_replace_prog(struct service *service);
 /* The same, unless it is attached: a server that did not become one may have replaced it. */
 int server_restore_prog(struct service *service, __u32 number);
 
-/* The process to be stopped: @known, or that of the generation; its pid is 0 if there is no
- * such generation any more. Fail if it also serves the current generation. The lock is held,
- * and must be until the process has had its signal: the generation must not become the current
+/* The process to be stopped: @known, or the main process @index of the generation; its pid is 0
+ * if there is no such process any more. Fail if it also serves the current generation. The lock
+ * is held, and must be until the process has had its signal: the generation must not become the current
  * one in between.
  */
-int server_find(struct service *service, __u32 number, const struct process *known,
+int server_find(struct service *service, __u32 number, int index, const struct process *known,
 		struct process *process);
 int server_stop(const struct process *process, int signal);
 

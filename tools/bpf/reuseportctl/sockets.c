@@ -99,8 +99,8 @@ static void find_owned(const struct process *process, struct held_socket *list, 
 	free(fds);
 }
 
-int sockets_find_owners(const struct socket_info *sockets, int count, pid_t root,
-			struct held_socket **list)
+int sockets_find_owners(const struct socket_info *sockets, int count,
+			const struct server *server, struct held_socket **list)
 {
 	struct process *tree;
 	int nr, found = 0, i;
@@ -108,7 +108,7 @@ int sockets_find_owners(const struct socket_info *sockets, int count, pid_t root
 	*list = calloc(count + 1, sizeof(**list));
 	if (!*list)
 		return fail("out of memory");
-	nr = proc_tree(root, &tree);
+	nr = proc_trees(server, &tree, NULL);
 	if (nr < 0) {
 		free(*list);
 		*list = NULL;
@@ -121,10 +121,11 @@ int sockets_find_owners(const struct socket_info *sockets, int count, pid_t root
 		find_owned(&tree[i], *list, count, &found);
 	qsort(*list, count, sizeof(**list), compare_rank);
 	free(tree);
-	return root ? found : count;
+	return server ? found : count;
 }
 
-int sockets_find(const struct endpoint *endpoint, pid_t root, struct held_socket **list)
+int sockets_find_of(const struct endpoint *endpoint, const struct server *server,
+		    struct held_socket **list)
 {
 	struct socket_info *sockets;
 	int count;
@@ -133,12 +134,19 @@ int sockets_find(const struct endpoint *endpoint, pid_t root, struct held_socket
 	count = sock_diag_list(endpoint, &sockets);
 	if (count < 0)
 		return -1;
-	count = sockets_find_owners(sockets, count, root, list);
+	count = sockets_find_owners(sockets, count, server, list);
 	free(sockets);
 	return count;
 }
 
-int sockets_find_all(pid_t root, struct held_socket **list)
+int sockets_find(const struct endpoint *endpoint, pid_t root, struct held_socket **list)
+{
+	struct server server = { .nr = 1, .list[0].pid = root };
+
+	return sockets_find_of(endpoint, root ? &server : NULL, list);
+}
+
+int sockets_find_all(const struct server *server, struct held_socket **list)
 {
 	static const __u32 protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
 	static const __u32 families[] = { AF_INET, AF_INET6 };
@@ -167,7 +175,7 @@ int sockets_find_all(pid_t root, struct held_socket **list)
 		free(some);
 	}
 	if (nr >= 0)
-		count = sockets_find_owners(all, count, root, list);
+		count = sockets_find_owners(all, count, server, list);
 	free(all);
 	return nr < 0 ? -1 : count;
 }

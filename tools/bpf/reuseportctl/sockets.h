@@ -16,15 +16,18 @@ struct held_socket {
 };
 
 /* The sockets at @endpoint that @root and its descendants have, in order of rank; with a
- * @root of 0, all sockets there, those without a process (that we may see) last. Return
- * how many, or -1. The caller frees *@list.
+ * @root of 0, or a @server of NULL, all sockets there, those without a process (that we may see)
+ * last. Return how many, or -1. The caller frees *@list.
  */
 int sockets_find(const struct endpoint *endpoint, pid_t root, struct held_socket **list);
+/* The same for the main processes of @server and their descendants. */
+int sockets_find_of(const struct endpoint *endpoint, const struct server *server,
+		    struct held_socket **list);
 /* The same for all listeners and bound UDP sockets of our network namespace. */
-int sockets_find_all(pid_t root, struct held_socket **list);
+int sockets_find_all(const struct server *server, struct held_socket **list);
 /* The same for sockets that have been listed already; takes one walk through /proc. */
-int sockets_find_owners(const struct socket_info *sockets, int count, pid_t root,
-			struct held_socket **list);
+int sockets_find_owners(const struct socket_info *sockets, int count,
+			const struct server *server, struct held_socket **list);
 
 /* Duplicate a socket of another process. Return the file descriptor or -1. */
 int socket_dup(const struct held_socket *socket);

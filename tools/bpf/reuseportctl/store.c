@@ -428,6 +428,9 @@ static bool is_map(int fd, __u32 edition, const struct pin *pin)
 	if (!edition && !strcmp(pin->name, "flows"))
 		return info.type == BPF_MAP_TYPE_LRU_HASH && info.key_size == sizeof(struct peer) &&
 		       info.value_size == sizeof(struct flow_1);
+	if (!edition && !strcmp(pin->name, "generation_info"))
+		return info.type == pin->type && info.key_size == sizeof(__u32) &&
+		       info.value_size == offsetof(struct generation, others);
 	return info.type == pin->type && info.key_size == sizeof(__u32) &&
 	       info.value_size == pin->value_size;
 }

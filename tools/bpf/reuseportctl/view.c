@@ -17,13 +17,15 @@ static int view_generation(struct view *view, __u32 number)
 	__u64 cookies[MAX_SLOTS];
 	struct generation info;
 	struct slot_view *slot;
+	struct server server;
 	__u32 i;
 
 	if (generation_read(&view->service, number, &info))
 		return 0;
+	generation_get_server(&info, &server);
 	/* one that has ended is of no interest, unless it is the current one */
 	if (!generation_read_cookies(&view->service, &info, cookies) &&
-	    number != view->service.now.current && !proc_is_alive(info.pid, info.started))
+	    number != view->service.now.current && !proc_keep_alive(&server))
 		return 0;
 	if (generation_read_counters(&view->service, &info, counters))
 		return -1;
@@ -175,7 +177,7 @@ static int view_sockets(struct views *views, bool with_owners)
 
 	count = list_sockets(views, &list);
 	if (count > 0 && with_owners) {
-		count = sockets_find_owners(list, count, 0, &views->sockets);
+		count = sockets_find_owners(list, count, NULL, &views->sockets);
 	} else if (count > 0) {
 		views->sockets = calloc(count, sizeof(*views->sockets));
 		if (!views->sockets)

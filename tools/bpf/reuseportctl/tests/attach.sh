@@ -324,3 +324,83 @@ test_link_local() {
 has_link_local() {
 	[ "$(grep -ciE "^ *[0-9]+: 000080FE000000000000000001000000:$(printf %04X "$port") [0-9A-F:]+ 0[A7]" /proc/net/${ip}6)" = "$1" ]
 }
+
+# attach --wait waits for a server that binds late; without it, or in vain, attach fails at once.
+test_attach_waits() {
+	serve A -d 700
+	refuse 'no socket at tcp .*set --wait' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
+	refuse 'has 0 of 1 sockets' "$ctl" attach "$s" tcp "127.0.0.1:1" --pid "$pid" --timeout 50ms
+	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --hold --wait 4
+	says 'with 4 sockets$'
+	all_from A
+	must "$ctl" detach "$s"
+	refuse 'has 4 of 5 sockets.*--wait' \
+		"$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --wait 5 --timeout 100ms
+	[ ! -e "$root/$s" ] || broken 'something was made'
+	serve B -d 300
+	port=$((port + 1))
+	serve C -d 300
+	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --hold --timeout 20s
+	all_from C
+	serve D -d 60000
+	"$ctl" attach "x$s" tcp "127.0.0.1:1" --pid "$pid" --wait 1 >"$tmp/attach" 2>&1 &
+	attach=$!
+	until_said "$tmp/attach" 'waiting for the sockets'
+	kill -KILL "$pid"
+	! wait $attach || broken 'did not fail'
+	cp "$tmp/attach" "$tmp/out"
+	says 'has exited before'
+}
+
+# A server of several independent processes is one generation: show and pid name all of them, and
+# drain --kill and restart stop all of them.
+test_attach_several() {
+	server A
+	a=$pid
+	server A
+	b=$pid
+	server X
+	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --hold --pid "$a" --pid "$b"
+	says "helper($a) and 1 other process with 8 sockets\$" 'not in service .* 4 sockets'
+	all_from A
+	show
+	says "\"pids\":\[$a,$b\]"
+	[ "$("$ctl" pid "$s")" = "$(printf '%s\n' "$a" "$b")" ] || broken 'other processes'
+	refuse "process $pid (helper) and its children have no socket at udp" \
+		"$ctl" attach "x$s" udp "127.0.0.1:$port" --pid "$pid" --pid "$a"
+	kill "$pid"
+	until_sockets 8
+	must "$ctl" restart "$s" --wait 4 --idle 100ms -- "$helper" serve $ip 127.0.0.1 "$port" B
+	says 'generation 1 .* has stopped'
+	pid_of B >/dev/null
+	! kill -0 "$a" 2>/dev/null || broken 'the first process lives'
+	! kill -0 "$b" 2>/dev/null || broken 'the second process lives'
+	all_from B
+	sockets=2 server C -w 2
+	c=$pid
+	sockets=2 server C -w 2
+	must "$ctl" switch "$s" --pid "$c" --pid "$pid"
+	says "generation 3, helper($c) and 1 other process\$"
+	all_from C
+	must "$ctl" rollback "$s"
+	must "$ctl" drain "$s" --generation 3 --idle 100ms --kill TERM
+	! kill -0 "$c" 2>/dev/null || broken 'the first process lives'
+	! kill -0 "$pid" 2>/dev/null || broken 'the second process lives'
+	must "$ctl" detach "$s"
+}
+
+# If the first of several processes ends, the others are the server still.
+test_attach_several_first_ends() {
+	server A
+	a=$pid
+	server A
+	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --hold --pid "$a" --pid "$pid"
+	kill "$a"
+	until_sockets 4
+	[ "$("$ctl" pid "$s")" = "$pid" ] || broken 'the process that is left is not the server'
+	must "$ctl" restart "$s" --idle 100ms -- "$helper" serve $ip 127.0.0.1 "$port" B
+	says 'generation 1 .* has stopped'
+	pid_of B >/dev/null
+	! kill -0 "$pid" 2>/dev/null || broken 'the second process lives'
+	all_from B
+}

@@ -148,6 +148,19 @@ test_refresh() {
 	says '^A [0-9]*$' '^moved 0$'
 }
 
+# refresh adds the new sockets of each of several processes.
+test_refresh_several() {
+	replacing_server
+	server C
+	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --hold --pid "$pid" --pid "$main"
+	echo >"$tmp/go"
+	until_sockets 12
+	children $main >>"$tmp/pids"
+	must "$ctl" refresh "$s"
+	says '4 new sockets in generation 1'
+	all_share A B C
+}
+
 # Slots of workers that are gone are used again: as many replacements as there are.
 test_refresh_reuse() {
 	ip=udp

@@ -66,7 +66,7 @@ test_pid() {
 	must "$ctl" pid "$s" --generation 1
 	says "^$old\$"
 	must "$ctl" -j pid "$s"
-	says "^{\"service\":\"$s\",\"generation\":2,\"pid\":$pid}\$"
+	says "^{\"service\":\"$s\",\"generation\":2,\"pid\":$pid,\"pids\":\[$pid\]}\$"
 	refuse 'has no generation 3' "$ctl" pid "$s" --generation 3
 	kill "$old"
 	wait "$old"
