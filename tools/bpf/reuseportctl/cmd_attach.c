@@ -303,6 +303,20 @@ static void report_other_processes(const struct plan *plan)
 	free(list);
 }
 
+/* Such sockets stay open when the server is stopped. */
+static void report_shared(const struct plan *plan)
+{
+	struct held_socket holder;
+
+	if (!server_is_shared(&plan->endpoint, &plan->server, plan->sockets, plan->count, &holder))
+		return;
+	say("service %s: %s(%d) also has sockets of %s, and would keep them open when that is "
+	    "stopped: restart %s will fail until %s",
+	    plan->name, holder.comm, holder.pid, plan->who, plan->name,
+	    holder.pid == 1 ? "the server binds its sockets itself, without a socket unit" :
+			      "that process has ended");
+}
+
 static int carry_out(const struct plan *plan)
 {
 	struct service service;
@@ -348,6 +362,7 @@ int cmd_attach(const struct arguments *args)
 	if (!err) {
 		report_other_addresses(&plan);
 		report_other_processes(&plan);
+		report_shared(&plan);
 		drop_errors();
 	}
 	if (!err && !args->dry_run)

@@ -106,7 +106,8 @@ int cmd_drain(const struct arguments *args)
 
 	if (read_args(args, &drain) || service_open(&service, args->words[0]))
 		return -1;
-	err = require_netns(&service) || choose(&service, &drain.number);
+	err = require_netns(&service) || choose(&service, &drain.number) ||
+	      (drain.signals.nr && server_check_holders(&service, drain.number, false));
 	if (!err) {
 		drain_describe(resume_cmd, sizeof(resume_cmd), &service, &drain, true);
 		drain.resume_cmd = resume_cmd;

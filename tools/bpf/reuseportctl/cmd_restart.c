@@ -371,6 +371,7 @@ static int open_targets(const struct arguments *args, struct plan *plan,
 		plan->force |= service->config.flags & SERVICE_FORCE;
 		if (require_netns(service) || find_serving(service, &targets[i].old_gen) ||
 		    (!plan->force && server_check_prog(service, targets[i].old_gen) < 0) ||
+		    (!plan->old_pid && server_check_holders(service, targets[i].old_gen, true)) ||
 		    (plan->old_pid &&
 		     server_read(plan->old_pid, service->config.netns, &plan->old)))
 			return -1;
@@ -484,9 +485,10 @@ static int wait_for_sockets(struct switch_target *targets, const struct plan *pl
 		if (targets[i].count < 0)
 			return -1;
 		if (!targets[i].count)
-			return fail("%s has inherited the sockets of generation %u, and has no "
-				    "others: there is nothing to switch to",
-				    plan->command[0], other_gen);
+			return fail("%s has taken over the sockets of generation %u, and has no "
+				    "others, so there is nothing to switch to: restart it by its "
+				    "own means, and run reuseportctl switch %s --pid PID then",
+				    plan->command[0], other_gen, targets[i].service.name);
 	}
 	return server_settle(&plan->wait);
 }

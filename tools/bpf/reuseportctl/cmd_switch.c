@@ -29,10 +29,30 @@ struct plan {
 	struct server server;
 	char who[SERVER_LEN];
 	bool is_new;			/* make a generation of the sockets */
+	bool is_successor;		/* it has the sockets of another server's generation */
 	__u32 number;			/* the generation to switch to */
 	struct held_socket *sockets;	/* of it */
 	int count;
 };
+
+/* Are these the main processes of the generation? */
+static bool is_server_of(const struct service *service, const struct plan *plan)
+{
+	struct generation info;
+	struct server server;
+	int i;
+
+	if (generation_read(service, plan->number, &info))
+		return false;
+	generation_get_server(&info, &server);
+	if (server.nr != plan->server.nr)
+		return false;
+	for (i = 0; i < server.nr; i++)
+		if (server.list[i].pid != plan->server.list[i].pid ||
+		    server.list[i].started != plan->server.list[i].started)
+			return false;
+	return true;
+}
 
 static int plan_existing(const struct service *service, bool force, struct plan *plan)
 {
@@ -44,6 +64,7 @@ static int plan_existing(const struct service *service, bool force, struct plan 
 		return fail("generation %u of service %s has no socket any more: start its server "
 			    "again and switch to that",
 			    plan->number, service->name);
+	plan->is_successor = !is_server_of(service, plan);
 	if (!plan->sockets[0].pid)
 		return fail("the processes of generation %u of service %s are not visible here: "
 			    "run this in their PID namespace, or that of the host",
@@ -90,6 +111,8 @@ static int carry_out(struct service *service, bool force, struct plan *plan)
 	else
 		/* the group may have lost the program since */
 		err = group_attach_to_any(service, plan->sockets, plan->count);
+	if (!err && plan->is_successor)
+		err = generation_set_server(service, plan->number, &plan->server);
 	return err ? -1 : generation_switch(service, plan->number);
 }
 
@@ -145,7 +168,9 @@ int cmd_switch(const struct arguments *args)
 	if (!err)
 		say("service %s: %s generation %u, %s%s", service.name,
 		    args->dry_run ? "would switch to" : "switched to", plan.number, plan.who,
-		    plan.is_new ? "" : ", which had these sockets before");
+		    plan.is_new	      ? "" :
+		    plan.is_successor ? ", which has taken over its sockets" :
+					", which had these sockets before");
 	if (!err && json)
 		print_json(&service, &plan, args->dry_run);
 	free(plan.sockets);

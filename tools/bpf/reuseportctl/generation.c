@@ -601,6 +601,16 @@ int generation_refresh(struct service *service, __u32 number, const struct held_
 	return write_live_slots(service, &info) || err ? -1 : 0;
 }
 
+int generation_set_server(struct service *service, __u32 number, const struct server *server)
+{
+	struct generation info;
+
+	if (generation_read(service, number, &info))
+		return fail("service %s has no generation %u", service->name, number);
+	set_server(&info, server);
+	return write_live_slots(service, &info);
+}
+
 int generation_set_open(struct service *service, bool open)
 {
 	struct state next = service->now;

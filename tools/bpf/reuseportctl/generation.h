@@ -23,6 +23,8 @@ int generation_switch(struct service *service, __u32 number);
 /* Put more sockets into a generation, in slots that are empty or were never used. */
 int generation_refresh(struct service *service, __u32 number, const struct held_socket *sockets,
 		       int count);
+/* Another server has taken over the sockets of a generation: it is the one to stop. */
+int generation_set_server(struct service *service, __u32 number, const struct server *server);
 /* Open the service: the program selects nothing any more. Or hold it: it selects sockets of the
  * current generation again.
  */

@@ -57,6 +57,104 @@ int server_require_reuseport(const struct held_socket *sockets, int count)
 	return 0;
 }
 
+/* -- Processes that have the same sockets -------------------------------------------- */
+
+static bool has_cookie(const struct held_socket *sockets, int count, __u64 cookie)
+{
+	int i;
+
+	for (i = 0; i < count && sockets[i].info.cookie != cookie; i++)
+		;
+	return i < count;
+}
+
+bool server_is_shared(const struct endpoint *endpoint, const struct server *server,
+		      const struct held_socket *sockets, int count, struct held_socket *holder)
+{
+	bool found = false;
+	struct held_socket *list;
+	int tries, nr, i;
+
+	/* a reuseportctl that runs at the same time has a duplicate for a moment */
+	for (tries = 0; tries < 3; tries++) {
+		if (tries)
+			sleep_ms(50);
+		found = false;
+		nr = sockets_find_beside(endpoint, server, &list);
+		for (i = 0; i < nr && !found; i++) {
+			/* workers that the server has lost are its own */
+			found = list[i].pid && has_cookie(sockets, count, list[i].info.cookie) &&
+				!proc_is_orphan_of_any(list[i].pid, server);
+			*holder = list[i];
+		}
+		if (nr >= 0)
+			free(list);
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/* All sockets of a generation, whoever has them. */
+static int find_generation_sockets(const struct service *service, __u32 number,
+				   struct held_socket **list)
+{
+	int count, nr_members, i, nr = 0;
+	struct member *members;
+
+	count = sockets_find_of(&service->endpoint, NULL, list);
+	if (count < 0)
+		return -1;
+	nr_members = generation_members(service, &members);
+	for (i = 0; i < count && nr_members > 0; i++)
+		if (member_find(members, nr_members, (*list)[i].info.cookie) == number)
+			(*list)[nr++] = (*list)[i];
+	free(members);
+	return nr_members < 0 ? -1 : nr;
+}
+
+int server_check_holders(const struct service *service, __u32 number, bool ended)
+{
+	struct held_socket *sockets, holder;
+	struct generation info;
+	struct server server;
+	bool is_shared;
+	int count, nr;
+
+	if (generation_read(service, number, &info))
+		return 0;
+	generation_get_server(&info, &server);
+	if (!proc_keep_alive(&server) && !ended)
+		return 0;
+	count = find_generation_sockets(service, number, &sockets);
+	if (count < 0)
+		return -1;
+	is_shared = server_is_shared(&service->endpoint, &server, sockets, count, &holder);
+	free(sockets);
+	/* it may have ended just now, and its children have another parent */
+	nr = server.nr;
+	if (!is_shared || (proc_keep_alive(&server) < nr && !ended))
+		return 0;
+	if (holder.pid == 1)
+		return fail("%s(1) also has sockets of generation %u of service %s, most likely "
+			    "for a socket unit, and keeps them open when the server stops: have "
+			    "the server bind its sockets itself, without the unit (systemctl "
+			    "list-sockets names it), and attach it again",
+			    holder.comm, number, service->name);
+	if (!server.nr)
+		return fail("%s(%u), the main process of generation %u of service %s, has ended, "
+			    "and %s(%d) has its sockets: reuseportctl switch %s --pid %d makes "
+			    "that the server of the generation, which is then stopped in its place",
+			    info.comm, info.pid, number, service->name, holder.comm, holder.pid,
+			    service->name, holder.pid);
+	return fail("%s(%d), which %s(%d) has not started, also has sockets of generation %u of "
+		    "service %s, and keeps them open when that is stopped: if it has taken over "
+		    "from it, reuseportctl switch %s --pid %d makes it the server of the "
+		    "generation; otherwise stop it first",
+		    holder.comm, holder.pid, server.list[0].comm, server.list[0].pid, number,
+		    service->name, service->name, holder.pid);
+}
+
 /* -- Waiting for sockets ----------------------------------------------------------- */
 
 /* Those sockets of @server that are in no generation; *@other_gen: the newest of the others. */

@@ -12,6 +12,14 @@ int server_read_all(const __u32 *pids, int count, __u64 netns, struct server *se
 /* Fail unless all these sockets have SO_REUSEPORT. */
 int server_require_reuseport(const struct held_socket *sockets, int count);
 
+/* Fail if a process that is not of the generation's server has sockets of it: they would not be
+ * closed when the server is stopped. @ended: also if the server has ended.
+ */
+int server_check_holders(const struct service *service, __u32 number, bool ended);
+/* The same before there is a generation, for a message. Return whether it is so. */
+bool server_is_shared(const struct endpoint *endpoint, const struct server *server,
+		      const struct held_socket *sockets, int count, struct held_socket *holder);
+
 /* What a command waits for. */
 struct server_wait {
 	const struct server *server;
@@ -44,8 +52,8 @@ int server_restore_prog(struct service *service, __u32 number);
 
 /* The process to be stopped: @known, or the main process @index of the generation; its pid is 0
  * if there is no such process any more. Fail if it also serves the current generation. The lock
- * is held, and must be until the process has had its signal: the generation must not become the current
- * one in between.
+ * is held, and must be until the process has had its signal: the generation must not become
+ * the current one in between.
  */
 int server_find(struct service *service, __u32 number, int index, const struct process *known,
 		struct process *process);

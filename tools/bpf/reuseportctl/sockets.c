@@ -139,6 +139,38 @@ int sockets_find_of(const struct endpoint *endpoint, const struct server *server
 	return count;
 }
 
+int sockets_find_beside(const struct endpoint *endpoint, const struct server *server,
+			struct held_socket **list)
+{
+	struct socket_info *sockets;
+	struct process *all;
+	int count, first, nr, found = 0, i;
+
+	*list = NULL;
+	count = sock_diag_list(endpoint, &sockets);
+	if (count < 0)
+		return -1;
+	first = proc_trees(server, &all, &nr);
+	if (first < 0) {
+		free(sockets);
+		return -1;
+	}
+	*list = calloc(count + 1, sizeof(**list));
+	for (i = 0; i < count && *list; i++)
+		(*list)[i].info = sockets[i];
+	free(sockets);
+	if (!*list) {
+		free(all);
+		return fail("out of memory");
+	}
+	qsort(*list, count, sizeof(**list), compare_inodes);
+	for (i = first; i < nr; i++)
+		find_owned(&all[i], *list, count, &found);
+	qsort(*list, count, sizeof(**list), compare_rank);
+	free(all);
+	return found;
+}
+
 int sockets_find(const struct endpoint *endpoint, pid_t root, struct held_socket **list)
 {
 	struct server server = { .nr = 1, .list[0].pid = root };
@@ -266,6 +298,7 @@ int socket_require_reuseport(const struct held_socket *held, int fd)
 	if (reuseport)
 		return 0;
 	return fail("socket %d of process %d (%s) has no SO_REUSEPORT: have the server set it "
-		    "before bind() and leave it set (nginx: listen ... reuseport)",
+		    "before bind() and leave it set (nginx: listen ... reuseport; a "
+		    "socket unit of systemd: ReusePort=yes)",
 		    held->fd, held->pid, held->comm);
 }

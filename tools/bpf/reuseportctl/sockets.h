@@ -29,6 +29,10 @@ int sockets_find_all(const struct server *server, struct held_socket **list);
 int sockets_find_owners(const struct socket_info *sockets, int count,
 			const struct server *server, struct held_socket **list);
 
+/* The sockets at @endpoint that any other process has, with the first such process. */
+int sockets_find_beside(const struct endpoint *endpoint, const struct server *server,
+			struct held_socket **list);
+
 /* Duplicate a socket of another process. Return the file descriptor or -1. */
 int socket_dup(const struct held_socket *socket);
 /* The same, with an errno in place of a sentence, for callers that have others to try. */

@@ -325,7 +325,7 @@ has_link_local() {
 	[ "$(grep -ciE "^ *[0-9]+: 000080FE000000000000000001000000:$(printf %04X "$port") [0-9A-F:]+ 0[A7]" /proc/net/${ip}6)" = "$1" ]
 }
 
-# attach --wait waits for a server that binds late; without it, or in vain, attach fails at once.
+# attach --wait waits for a server that binds late; without it attach fails at once.
 test_attach_waits() {
 	serve A -d 700
 	refuse 'no socket at tcp .*set --wait' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"

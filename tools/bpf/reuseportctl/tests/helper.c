@@ -66,6 +66,10 @@
  *	that of COMMAND, or 128 plus the signal that killed it; 77 if this machine cannot
  *	tell system calls apart.
  *
+ * helper inherit PID tcp|udp NAME
+ *	Serve from duplicates of all sockets of process PID, as one that got them by fd passing.
+ *	SIGTERM ends it.
+ *
  * helper filter tcp|udp ADDR PORT
  *	Serve one socket with a classic BPF program attached to its group, until killed.
  *
@@ -470,6 +474,42 @@ static int both(int argc, char **argv)
 	for (i = 0; i < 2; i++)
 		failures += waitpid(pids[i], &status, 0) < 0 || status;
 	return failures;
+}
+
+/* -- inherit --------------------------------------------------------------- */
+
+static int inherit(int argc, char **argv)
+{
+	static struct pollfd fds[MAX_SOCKETS];
+	int pidfd, type, count = 0, fd, i;
+
+	if (argc != 4)
+		return 2;
+	type = strcmp(argv[2], "udp") ? SOCK_STREAM : SOCK_DGRAM;
+	signal(SIGTERM, on_term);
+	pidfd = syscall(__NR_pidfd_open, atoi(argv[1]), 0);
+	if (pidfd < 0)
+		die("pidfd_open");
+	for (i = 3; i < 256; i++) {
+		struct sockaddr_storage addr;
+		socklen_t len = sizeof(addr);
+
+		fd = syscall(__NR_pidfd_getfd, pidfd, i, 0);
+		if (fd < 0)
+			continue;
+		if (getsockname(fd, (void *)&addr, &len))
+			close(fd);
+		else
+			fds[count++] = (struct pollfd){ fd, POLLIN, 0 };
+	}
+	close(pidfd);
+	while (!term) {
+		poll(fds, count, 20);
+		for (i = 0; i < count; i++)
+			if (fds[i].revents)
+				answer_one(type, fds[i].fd, argv[3]);
+	}
+	return 0;
 }
 
 /* -- load ------------------------------------------------------------------ */
@@ -985,6 +1025,7 @@ int main(int argc, char **argv)
 		{ "unable", unable }, { "strip", strip },   { "clear", clear },
 		{ "serve", serve },   { "both", both },	    { "load", load },
 		{ "killat", killat }, { "filter", filter }, { "hold", hold },
+		{ "inherit", inherit },
 		{ "interrupt", interrupt }, { "calls", calls },
 		{ "flood", flood },   { "listen", listen_unix },
 		{ "train", train },   { "shout", shout },   { "ring", ring },

@@ -189,7 +189,7 @@ test_restart_interrupted() {
 	old=$pid
 	attach "$old"
 	# at socket(), where it looks for sockets, and at pidfd_getfd(), where it fills the generation
-	for call in '41 1' '41 2' '41 3' '41 4' '41 5' '41 6' '438 1' '438 4'; do
+	for call in '41 5' '41 6' '41 7' '41 8' '41 9' '41 10' '438 1' '438 4'; do
 		"$helper" interrupt $call "$ctl" restart "$s" --idle 300ms -- \
 			"$helper" serve $ip 127.0.0.1 "$port" B >"$tmp/out" 2>&1
 		status=$?

@@ -267,3 +267,72 @@ test_many_rollbacks() {
 	# the fallback is the generation that is left, not X, which never was one
 	all_from A
 }
+
+# inherit PID NAME: a process that has got the sockets of PID. Sets pid.
+inherit() {
+	"$helper" inherit "$1" $ip "$2" &
+	pid=$!
+	echo $pid >>"$tmp/pids"
+	wait_until "the sockets of $2" has_inherited $pid
+}
+has_inherited() { ls -l "/proc/$1/fd" 2>/dev/null | grep -q 'socket:'; }
+
+# A process that takes over the sockets of a generation becomes its server by switch, and is the one
+# that restart stops. Before that, restart and drain --kill change nothing and say what to do.
+test_taken_over() {
+	sockets=4 server A -w 1 -s 4
+	a=$pid
+	attach "$a"
+	inherit "$(children "$a")" B
+	b=$pid
+	refuse "helper($b), which helper($a) has not started, also has sockets.*switch $s --pid $b" \
+		"$ctl" restart "$s" -- sh -c ": >$tmp/started"
+	[ ! -e "$tmp/started" ] || broken 'something was started'
+	kill "$a"
+	wait "$a"
+	refuse "helper($a), the main process .* has ended, and helper($b) has its .*switch $s --pid $b" \
+		"$ctl" restart "$s" -- sh -c ": >$tmp/started"
+	[ ! -e "$tmp/started" ] || broken 'something was started'
+	must "$ctl" -n switch "$s" --pid "$b"
+	[ "$("$ctl" -j show "$s" | grep -c "\"pid\":$a,")" = 1 ] || broken 'a dry run has changed the server'
+	must "$ctl" switch "$s" --pid "$b"
+	says "generation 1, helper($b), which has taken over its sockets"
+	[ "$("$ctl" pid "$s")" = "$b" ] || broken 'it is not the server'
+	all_from B
+	must "$ctl" restart "$s" --idle 100ms -- "$helper" serve $ip 127.0.0.1 "$port" C
+	says 'generation 1 .* has stopped'
+	pid_of C >/dev/null
+	! kill -0 "$b" 2>/dev/null || broken 'the process that took over lives'
+	all_from C
+	inherit "$(children "$(pid_of C)" | head -n 1)" D
+	d=$pid
+	server E
+	must "$ctl" switch "$s" --pid "$pid"
+	refuse "helper($d), which helper([0-9]*) has not started, also has sockets of generation 2" \
+		"$ctl" drain "$s" --idle 100ms --kill TERM
+	kill -0 "$(pid_of C)" || broken 'the server was stopped'
+	kill "$d"
+	wait "$d"
+	must "$ctl" drain "$s" --idle 100ms --kill TERM
+}
+
+# Sockets that PID 1 holds as well, as systemd does for a socket unit, are named by attach, and
+# restart starts nothing.
+test_held_by_init() {
+	unshare -mpf sh -c "mount -t proc proc /proc
+		$helper serve -w 1 $ip 127.0.0.1 $port A & main=\$!
+		until $ctl attach $s $ip 127.0.0.1:$port --pid \$main --hold --timeout 20s; do sleep 1; done
+		worker=\$(sed -n \"s/^\\([0-9]*\\) (.*) [RSDT] \$main .*/\\1/p\" /proc/[0-9]*/stat)
+		(while ! grep -q list-sockets $tmp/said && [ -d /proc/\$main ]; do
+			$ctl restart $s -n -- true >$tmp/said 2>&1
+		done
+		$ctl restart $s -- sh -c ': >$tmp/started' >$tmp/said 2>&1
+		$ctl detach $s
+		$ctl -n attach $s $ip 127.0.0.1:$port --pid \$main >>$tmp/said 2>&1
+		kill -TERM 1) &
+		exec $helper inherit \$worker $ip B" >"$tmp/out" 2>&1
+	cp "$tmp/said" "$tmp/out"
+	says 'helper(1) also has sockets of generation 1.*systemctl list-sockets' \
+		'helper(1) also has sockets of helper(.*until the server binds its sockets itself'
+	[ ! -e "$tmp/started" ] || broken 'something was started'
+}
