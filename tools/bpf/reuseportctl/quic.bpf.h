@@ -159,8 +159,10 @@ static __always_inline bool quic_find(const struct quic_id *id, __u32 current, _
 		match->target.generation = entry->generation;
 		match->target.slot = entry->slot;
 		match->depth = entry->depth;
-		if (entry->kind == QUIC_PENDING)
+		if (entry->kind == QUIC_PENDING) {
 			entry->kind = QUIC_KNOWN;
+			entry->path = ~path;	/* of no address yet */
+		}
 		if (entry->kind == QUIC_KNOWN && entry->path != path) {
 			if (entry->paths < QUIC_MAX_PATHS) {
 				match->path = QUIC_PATH_NEW;

@@ -14,6 +14,10 @@ ADD(dual, AF_INET6, SOCK_DGRAM, true, { UDP_QUIC });
 #define ZERO_RTT	0xd0
 #define HANDSHAKE	0xe0
 #define SHORT		0x40
+/* of version 2 */
+#define RETRY_2		0xc0
+#define ZERO_RTT_2	0xe0
+#define HANDSHAKE_2	0xf0
 #define VERSION_1	1
 #define VERSION_2	0x6b3343cf
 #define VERSION_NEW	0xfaceb00c	/* of which nothing is known */
@@ -106,18 +110,23 @@ static void learn_from_server(struct __test_metadata *_metadata, const FIXTURE_D
 	write_info(_metadata, self, &info);
 }
 
+static __u32 bucket_of(const FIXTURE_DATA(steer) *self, const struct id *id)
+{
+	struct quic_id key = { .len = id->len };
+
+	memcpy(key.words, id->bytes, id->len);
+	return ((__u64)quic_hash(&self->skel->rodata->flow_table, &key) * BUCKETS) >> 32;
+}
+
 /* A server's packet has had this id. */
 static void server_sends(struct __test_metadata *_metadata, const FIXTURE_DATA(steer) *self, int g,
 			 __u32 slot, const struct id *id)
 {
 	int map = bpf_map__fd(self->skel->maps.quic_ids), way;
-	struct quic_id key = { .len = id->len };
+	__u32 index = bucket_of(self, id);
 	struct quic_bucket bucket;
 	struct timespec now;
-	__u32 index;
 
-	memcpy(key.words, id->bytes, id->len);
-	index = ((__u64)quic_hash(&self->skel->rodata->flow_table, &key) * BUCKETS) >> 32;
 	ASSERT_EQ(0, bpf_map_lookup_elem(map, &index, &bucket));
 	for (way = 0; way < FLOW_WAYS && bucket.entries[way].kind; way++)
 		;
@@ -130,7 +139,7 @@ static void server_sends(struct __test_metadata *_metadata, const FIXTURE_DATA(s
 		.generation = NUMBER(g),
 		.seen = (now.tv_sec * 1000000000ULL + now.tv_nsec) >> TICK_SHIFT,
 	};
-	memcpy(bucket.entries[way].words, key.words, sizeof(key.words));
+	memcpy(bucket.entries[way].words, id->bytes, id->len);
 	ASSERT_EQ(0, bpf_map_update_elem(map, &index, &bucket, BPF_ANY));
 }
 
@@ -333,10 +342,63 @@ TEST_F_TIMEOUT(steer, unknown, 600)
 			  send_packet(_metadata, self, i, i << 24, HANDSHAKE, VERSION_1, &id));
 		ASSERT_EQ(by_hash(self, 1, i << 24),
 			  send_packet(_metadata, self, i, i << 24, INITIAL, 0, &id));
+		ASSERT_EQ(by_hash(self, 1, i << 24),
+			  send_packet(_metadata, self, i, i << 24, RETRY_2, VERSION_2, &id));
+		ASSERT_EQ(by_hash(self, 1, i << 24),
+			  send_packet(_metadata, self, i, i << 24, HANDSHAKE_2, VERSION_2, &id));
 	}
 	EXPECT_EQ(0, count_entries(_metadata, self, QUIC_FIRST));
 	EXPECT_EQ(0, count_entries(_metadata, self, QUIC_KNOWN));
 	EXPECT_EQ(0, count_entries(_metadata, self, QUIC_FREE));
+
+	/* a connection may begin with early data */
+	send_packet(_metadata, self, 1, 0, ZERO_RTT, VERSION_1, &id);
+	EXPECT_EQ(1, count_entries(_metadata, self, QUIC_FIRST));
+	id = new_id(1000, ID_LEN);
+	send_packet(_metadata, self, 1, 0, ZERO_RTT_2, VERSION_2, &id);
+	EXPECT_EQ(2, count_entries(_metadata, self, QUIC_FIRST));
+}
+
+/* What an id teaches, and what that teaches in turn, ends after three times. */
+TEST_F_TIMEOUT(steer, depth, 600)
+{
+	struct id id = new_id(0, ID_LEN);
+	__u32 i;
+
+	learn_from_server(_metadata, self, ID_LEN);
+	server_sends(_metadata, self, 1, 3, &id);
+	for (i = 0; i < 10; i++) {
+		send_packet(_metadata, self, i, 0, SHORT, 0, &id);
+		id = new_id(1 + i, ID_LEN);
+		send_packet(_metadata, self, i, 0, SHORT, 0, &id);
+	}
+	EXPECT_EQ(4, count_entries(_metadata, self, QUIC_KNOWN));
+	EXPECT_EQ(4, count_entries(_metadata, self, QUIC_FREE));
+}
+
+/* A bucket that is full of known ids takes no other one. */
+TEST_F_TIMEOUT(steer, full, 600)
+{
+	struct id ids[FLOW_WAYS + 2], id;
+	__u32 found = 0, i;
+
+	learn_from_server(_metadata, self, ID_LEN);
+	for (i = 0; found < FLOW_WAYS + 2; i++) {
+		id = new_id(i, ID_LEN);
+		if (bucket_of(self, &id) == 7)
+			ids[found++] = id;
+	}
+	for (i = 0; i < FLOW_WAYS; i++) {
+		server_sends(_metadata, self, 1, i % SLOTS, &ids[i]);
+		send_packet(_metadata, self, i, 0, HANDSHAKE, VERSION_1, &ids[i]);
+	}
+	send_packet(_metadata, self, 100, 0, INITIAL, VERSION_1, &ids[FLOW_WAYS]);
+	/* of a known address, which may teach it */
+	send_packet(_metadata, self, 0, 0, SHORT, 0, &ids[FLOW_WAYS + 1]);
+	for (i = 0; i < FLOW_WAYS; i++)
+		EXPECT_EQ(self->cookies[1][i % SLOTS],
+			  send_packet(_metadata, self, 200 + i, 0, SHORT, 0, &ids[i]));
+	EXPECT_EQ(0, count_entries(_metadata, self, QUIC_FIRST));
 }
 
 /* Without the server's packets, a handshake teaches the id that the client uses next. */
