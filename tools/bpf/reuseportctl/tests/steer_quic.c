@@ -395,9 +395,10 @@ TEST_F_TIMEOUT(steer, full, 600)
 	send_packet(_metadata, self, 100, 0, INITIAL, VERSION_1, &ids[FLOW_WAYS]);
 	/* of a known address, which may teach it */
 	send_packet(_metadata, self, 0, 0, SHORT, 0, &ids[FLOW_WAYS + 1]);
+	/* the hash would select another slot */
 	for (i = 0; i < FLOW_WAYS; i++)
 		EXPECT_EQ(self->cookies[1][i % SLOTS],
-			  send_packet(_metadata, self, 200 + i, 0, SHORT, 0, &ids[i]));
+			  send_packet(_metadata, self, 200 + i, (i + 4) << 29, SHORT, 0, &ids[i]));
 	EXPECT_EQ(0, count_entries(_metadata, self, QUIC_FIRST));
 }
 
