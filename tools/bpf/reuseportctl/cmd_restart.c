@@ -234,6 +234,7 @@ struct switch_target {
 	int count;
 	__u32 old_gen, new_gen;
 	bool was_open;
+	bool is_restored;	/* the new server has failed, and all is as before */
 };
 
 /* -- What is to be done, found out before anything is --------------------------------- */
@@ -516,18 +517,31 @@ static int switch_all(struct switch_target *targets, int count, const struct pro
 	return err;
 }
 
-/* A new server that is not switched to may have attached a program of its own. */
-static void restore_progs(struct switch_target *targets, const struct plan *plan)
+/* A new server that is not switched to may have attached a program of its own, and the service may
+ * have been open. Print what cannot be put back as it was; the error stays what it is.
+ */
+static void restore(struct switch_target *targets, const struct plan *plan)
 {
 	char reason[MAX_SENTENCE];
+	struct switch_target *target;
 	int i;
 
 	take_error(reason);
-	for (i = 0; i < plan->nr_services; i++)
-		if (server_restore_prog(&targets[i].service, targets[i].old_gen))
+	for (i = 0; i < plan->nr_services; i++) {
+		target = &targets[i];
+		target->is_restored = true;
+		if (server_restore_prog(&target->service, target->old_gen)) {
+			target->is_restored = false;
 			say("service %s: its program cannot be attached again; reuseportctl switch "
 			    "attaches it",
-			    targets[i].service.name);
+			    target->service.name);
+		}
+		if (hold_undo(&target->service, target->was_open)) {
+			target->is_restored = false;
+			say("service %s is still held: reuseportctl release %s opens it",
+			    target->service.name, target->service.name);
+		}
+	}
 	drop_errors();
 	fail("%s", reason);
 }
@@ -548,7 +562,6 @@ static int start_and_switch(struct switch_target *targets, const struct plan *pl
 	    !has_failed() && !switch_all(targets, plan->nr_services, server, plan->force))
 		return 0;
 	kill_new_server();
-	restore_progs(targets, plan);
 	return -1;
 }
 
@@ -558,10 +571,12 @@ static int bring_up(struct switch_target *targets, const struct plan *plan, stru
 	int err, i;
 
 	err = start_and_switch(targets, plan, server);
+	if (err)
+		restore(targets, plan);
 	report_errors();
 	for (i = 0; i < plan->nr_services; i++) {
 		free(targets[i].sockets);
-		if (err)
+		if (targets[i].is_restored)
 			say("nothing has changed: service %s stays with generation %u",
 			    targets[i].service.name, targets[i].old_gen);
 	}
@@ -749,12 +764,14 @@ static int run(struct switch_target *targets, struct plan *plan)
 		return -1;
 	/* up to the switch a signal does not end us, but undoes what was done */
 	handle(on_signal);
-	err = hold_all(targets, plan->nr_services) || bring_up(targets, plan, &server);
-	for (i = 0; i < plan->nr_services; i++) {
-		if (err)
-			hold_undo(&targets[i].service, targets[i].was_open);
+	err = hold_all(targets, plan->nr_services);
+	for (i = 0; err && i < plan->nr_services; i++)
+		hold_undo(&targets[i].service, targets[i].was_open);
+	/* it puts back by itself what it has not switched */
+	if (!err)
+		err = bring_up(targets, plan, &server);
+	for (i = 0; i < plan->nr_services; i++)
 		service_unlock(&targets[i].service);
-	}
 	if (err || take_down(targets, plan) || open_all(targets, plan->nr_services))
 		return -1;
 	if (json)

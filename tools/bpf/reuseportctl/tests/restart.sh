@@ -217,6 +217,26 @@ test_restart_interrupted() {
 	done
 }
 
+# A restart that is interrupted leaves a service open that was open, and held if it has switched.
+test_restart_interrupted_open() {
+	server A
+	must "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
+	for call in '41 9' '438 1'; do
+		"$helper" interrupt $call "$ctl" restart "$s" --idle 300ms -- \
+			"$helper" serve $ip 127.0.0.1 "$port" B >"$tmp/interrupted" 2>&1
+		[ $? != 77 ] || skip 'no way to tell one system call from another'
+		show
+		if grep -q 'switched to' "$tmp/interrupted"; then
+			says '"current":2,"open":false'
+		else
+			says '"current":1,"open":true'
+		fi
+	done
+	grep -q 'interrupted after the switch' "$tmp/interrupted" || broken 'it was not interrupted late'
+	pid_of B >/dev/null
+	all_from B
+}
+
 # REUSEPORTCTL_GENERATION is the number in the services steered by connection ID.
 test_restart_number() {
 	"$helper" both 127.0.0.1 "$port" A &
