@@ -55,7 +55,7 @@ test_json() {
 	document 0 -n attach "$s" tcp "127.0.0.1:$port" --pid "$old"
 	says '"dry_run":true,'
 	document 0 attach "$s" tcp "127.0.0.1:$port" --pid "$old"
-	says "^{\"dry_run\":false,\"service\":\"$s\",\"protocol\":\"tcp\",\"address\":\"127.0.0.1:$port\",\"generation\":1,\"pid\":$old,\"comm\":\"helper\",\"sockets\":4}\$"
+	says "^{\"dry_run\":false,\"service\":\"$s\",\"protocol\":\"tcp\",\"address\":\"127.0.0.1:$port\",\"generation\":1,\"pid\":$old,\"comm\":\"helper\",\"pids\":\[$old\],\"sockets\":4}\$"
 	document 0 -n hold "$s"
 	document 0 hold "$s"
 	says "^{\"dry_run\":false,\"service\":\"$s\",\"open\":false,\"generation\":1,\"pid\":$old,\"comm\":\"helper\",\"sockets\":4}\$"
@@ -80,7 +80,7 @@ test_json() {
 	document 1 rollback "$s"
 	document 0 -n switch "$s" --pid "$new"
 	document 0 switch "$s" --pid "$new"
-	says "^{\"dry_run\":false,\"service\":\"$s\",\"generation\":2,\"new\":true,\"pid\":$new,\"comm\":\"helper\",\"sockets\":4}\$"
+	says "^{\"dry_run\":false,\"service\":\"$s\",\"generation\":2,\"new\":true,\"pid\":$new,\"comm\":\"helper\",\"pids\":\[$new\],\"sockets\":4}\$"
 	document 0 -n rollback "$s"
 	document 0 rollback "$s"
 	says "^{\"dry_run\":false,\"service\":\"$s\",\"generation\":1,\"pid\":$old,\"comm\":\"helper\"}\$"
