@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The connections that the server of a generation has open.
  *
- * The kernel does not tell which listener a connection was accepted from. It was accepted by a
+ * The kernel does not report which listener a connection was accepted from. It was accepted by a
  * process of the server, though: a connection counts for the generation whose main process is
  * the nearest one among the ancestors of a process that has it open. The nearest one, because
  * some servers start their successor, which is a generation of its own, as a child.

@@ -66,25 +66,35 @@ static __always_inline bool flow_has_expired(const struct flow *flow, __u32 curr
 	return now - flow->seen > timeout;
 }
 
-/* Find the slot that serves a peer, and note that it has sent another datagram. */
+/* Find the slot that serves a peer, and note that it has sent another datagram. With @teaches that
+ * has an id of QUIC: if it may be learned from the peer, *@depth is set to its depth, otherwise to
+ * 0. Without, @depth is NULL.
+ */
 static __always_inline bool flow_find(struct flow_bucket *bucket, const struct peer *peer,
-				      __u32 current, __u32 now, __u32 *generation, __u32 *slot)
+				      __u32 current, __u32 now, bool teaches, __u32 *generation,
+				      __u32 *slot, __u32 *depth)
 {
 	bool found = false;
 	struct flow *flow;
 	int i;
 
+	if (depth)
+		*depth = 0;
 	bpf_spin_lock(&bucket->lock);
 	for (i = 0; i < FLOW_WAYS; i++) {
 		flow = &bucket->flows[i];
 		if (!flow_is_of(flow, peer) || !flow->generation)
 			continue;
 		found = !flow_has_expired(flow, current, now);
-		if (found) {
-			*generation = flow->generation;
-			*slot = flow->slot;
-			flow->packets += flow->packets != ~0U;
-			flow->seen = now;
+		if (!found)
+			break;
+		*generation = flow->generation;
+		*slot = flow->slot;
+		flow->packets += flow->packets != ~0U;
+		flow->seen = now;
+		if (depth && teaches && flow->ids < QUIC_MAX_IDS && flow->depth < QUIC_MAX_DEPTH) {
+			flow->ids++;
+			*depth = flow->depth + 1;
 		}
 		break;
 	}

@@ -674,7 +674,7 @@ int generation_switch(struct service *service, __u32 number)
 
 /* -- Copying ------------------------------------------------------------------------------ */
 
-/* Have @to share the map that @from has. */
+/* Let @to share the map that @from has. */
 static int copy_inner(int to, __u32 to_index, int from, __u32 from_index)
 {
 	int map = open_inner(from, from_index), err;

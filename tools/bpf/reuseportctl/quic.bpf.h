@@ -28,9 +28,7 @@
 #define __QUIC_BPF_H
 
 #define QUIC_REFRESH	8	/* ticks, half a second: how exact @seen has to be */
-#define QUIC_MAX_IDS	15
 #define QUIC_MAX_PATHS	15
-#define QUIC_MAX_DEPTH	3
 
 #define QUIC_LONG_HEADER	0x80
 #define QUIC_VERSION_2		0x6b3343cf
@@ -129,8 +127,8 @@ static __always_inline bool quic_find(const struct quic_id *id, __u32 current, _
 
 	if (!bucket)
 		return false;
-	/* Most packets change nothing. Without the lock, what is read is still right: a known entry
-	 * is written again only after it has expired.
+	/* Most packets change nothing and need no lock: a known entry that has not expired keeps its
+	 * target, unless a server uses the same id for another connection.
 	 */
 	for (i = 0; i < FLOW_WAYS; i++) {
 		entry = &bucket->entries[i];
@@ -243,40 +241,6 @@ static __always_inline void quic_record(const struct quic_id *id, enum quic_kind
 
 /* -- Addresses ---------------------------------------------------------------------- */
 
-/* Find the slot that serves an address. If the packet's id may be learned from it: *@depth, which
- * is 0 otherwise.
- */
-static __always_inline bool quic_find_path(struct flow_bucket *bucket, const struct peer *peer,
-					   __u32 current, __u32 now, bool has_id,
-					   struct quic_target *target, __u32 *depth)
-{
-	bool found = false;
-	struct flow *flow;
-	int i;
-
-	*depth = 0;
-	bpf_spin_lock(&bucket->lock);
-	for (i = 0; i < FLOW_WAYS; i++) {
-		flow = &bucket->flows[i];
-		if (!flow_is_of(flow, peer) || !flow->generation)
-			continue;
-		found = !flow_has_expired(flow, current, now);
-		if (!found)
-			break;
-		target->generation = flow->generation;
-		target->slot = flow->slot;
-		flow->packets += flow->packets != ~0U;
-		flow->seen = now;
-		if (has_id && flow->ids < QUIC_MAX_IDS && flow->depth < QUIC_MAX_DEPTH) {
-			flow->ids++;
-			*depth = flow->depth + 1;
-		}
-		break;
-	}
-	bpf_spin_unlock(&bucket->lock);
-	return found;
-}
-
 /* Record that packets from an address go to a slot, or that they still do. */
 static __always_inline void quic_record_path(const struct peer *peer,
 					     const struct quic_target *target, __u32 depth,
@@ -284,11 +248,11 @@ static __always_inline void quic_record_path(const struct peer *peer,
 {
 	struct flow_bucket *bucket = flow_bucket(peer);
 	struct quic_target known;
-	__u32 unused;
 
 	if (!bucket)
 		return;
-	if (!is_new && quic_find_path(bucket, peer, current, now, false, &known, &unused) &&
+	if (!is_new &&
+	    flow_find(bucket, peer, current, now, false, &known.generation, &known.slot, NULL) &&
 	    known.generation == target->generation && known.slot == target->slot)
 		return;
 	flow_count(flow_record(bucket, peer, current, now, target->generation, target->slot,
@@ -321,15 +285,15 @@ static __always_inline bool quic_begins(__u8 first, __u32 version)
 	return version;
 }
 
-/* Read the beginning of a packet, and return false if it is shorter. Each valid one has so many
- * bytes, because the encryption of headers needs them. Helpers are slow; they are for packets of
- * which the driver has left that part in another page.
- */
 struct quic_head {
 	__u8 unused[3], first;	/* so that what follows is aligned */
 	__be32 words[QUIC_ID_WORDS];
 };
 
+/* Read the beginning of a packet, and return false if it is shorter. Each valid one has so many
+ * bytes, because the encryption of headers needs them. The helper is slow, but can read packets of
+ * which the driver has left that part in another page.
+ */
 static __always_inline bool quic_read_head(struct sk_reuseport_md *ctx, struct quic_head *head)
 {
 	const __u8 *data = ctx->data, *end = ctx->data_end;
@@ -477,8 +441,8 @@ static __always_inline bool quic_steer_path(struct sk_reuseport_md *ctx,
 		return false;
 	bucket = flow_bucket(&packet->peer);
 	if (!bucket ||
-	    !quic_find_path(bucket, &packet->peer, current, now, packet->id.len, target,
-			    &packet->match.depth) ||
+	    !flow_find(bucket, &packet->peer, current, now, packet->id.len, &target->generation,
+		       &target->slot, &packet->match.depth) ||
 	    !select_slot(ctx, target->generation, target->slot))
 		return false;
 	if (packet->match.depth)

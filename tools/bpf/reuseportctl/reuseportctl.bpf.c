@@ -268,7 +268,8 @@ static __always_inline int steer_packet(struct sk_reuseport_md *ctx)
 		if (read_peer(ctx, &peer))
 			bucket = flow_bucket(&peer);
 		is_known = bucket &&
-			   flow_find(bucket, &peer, now->current, tick, &number, &slot) &&
+			   flow_find(bucket, &peer, now->current, tick, false, &number, &slot,
+				     NULL) &&
 			   select_slot(ctx, number, slot);
 	} else if (steering.mode == UDP_ID) {
 		is_known = read_id(ctx, now, &number, &slot) && select_slot(ctx, number, slot);

@@ -158,6 +158,8 @@ flow_bucket_index(const volatile struct flow_config *config, const struct peer *
 }
 
 #define QUIC_ID_WORDS		5	/* 20 bytes, the most that versions 1 and 2 allow */
+#define QUIC_MAX_IDS		15	/* that one address teaches */
+#define QUIC_MAX_DEPTH		3	/* see struct quic_entry */
 #define QUIC_LENGTHS		4	/* of the ids that the servers of a service choose */
 #define QUIC_HANDSHAKE		150	/* ticks, 10 s: how long an id waits for its use */
 

@@ -95,7 +95,7 @@ bool server_is_shared(const struct endpoint *endpoint, const struct server *serv
 	return true;
 }
 
-/* All sockets of a generation, whoever has them. */
+/* All sockets of a generation, in any process. */
 static int find_generation_sockets(const struct service *service, __u32 number,
 				   struct held_socket **list)
 {

@@ -98,17 +98,24 @@ static int size_maps(const struct service *service, struct reuseportctl_bpf *ske
 	       bpf_map__set_max_entries(skel->maps.quic_cookies, quic_nr_cookies(service));
 }
 
-static int start_learning(struct service *service, int program)
+/* Let a service of QUIC learn from its server's packets, if it can. After an upgrade the map is that
+ * of a program that may have been able to, or not.
+ */
+static int start_learning(struct service *service, bool learns, int program)
 {
 	struct quic_service info;
 	__u32 zero = 0;
 
-	service->quic_learn = quic_attach(program);
-	if (service->quic_learn < 0)
-		return -1;
+	if (service->config.steering.mode != UDP_QUIC)
+		return 0;
+	if (learns) {
+		service->quic_learn = quic_attach(program);
+		if (service->quic_learn < 0)
+			return -1;
+	}
 	if (bpf_map_lookup_elem(service->quic_service, &zero, &info))
 		return fail("cannot read what is known of QUIC (%s)", strerror(errno));
-	info.learns = 1;
+	info.learns = learns;
 	if (!bpf_map_update_elem(service->quic_service, &zero, &info, BPF_ANY))
 		return 0;
 	return fail("cannot write what is known of QUIC (%s)", strerror(errno));
@@ -144,7 +151,7 @@ int steering_load(struct service *service, const struct service *old)
 			   strerror(errno));
 	else
 		err = keep(service, skel, program, old) || describe(service) ||
-		      (learns && start_learning(service, bpf_program__fd(skel->progs.quic_learn)));
+		      start_learning(service, learns, bpf_program__fd(skel->progs.quic_learn));
 	if (counters >= 0)
 		close(counters);
 	reuseportctl_bpf__destroy(skel);

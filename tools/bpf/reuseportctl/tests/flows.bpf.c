@@ -23,7 +23,7 @@ int datagram(struct __sk_buff *skb)
 	bucket = flow_bucket(&peer);
 	if (!bucket)
 		return 0;
-	if (!flow_find(bucket, &peer, current, tick, &generation, &slot))
+	if (!flow_find(bucket, &peer, current, tick, false, &generation, &slot, NULL))
 		flow_count(flow_record(bucket, &peer, current, tick, current, 0, 0));
 	else if (generation < 3)
 		known[generation]++;

@@ -8,7 +8,7 @@ peer=$here/quic_peer
 learn() {
 	mkdir -p "$tmp/cgroup"
 	mount -t cgroup2 none "$tmp/cgroup" 2>/dev/null || skip 'no cgroup v2'
-	trap 'umount "$tmp/cgroup"' EXIT
+	trap 'umount "$tmp/cgroup" 2>/dev/null' EXIT
 	"$ctl" probe | grep -q '^yes.*learn' || skip 'programs cannot be attached to cgroups'
 }
 
@@ -125,6 +125,18 @@ test_quic_upgrade() {
 	must "$ctl" switch "$s" --pid "$pid"
 	all_new B
 	quic_finish '^by A 40$'
+}
+
+# An upgrade where there is no cgroup v2 goes on without the server's packets, and show reports it.
+test_quic_upgrade_elsewhere() {
+	learn
+	quic_server A
+	quic_attach
+	umount "$tmp/cgroup"
+	! grep -q ' cgroup2 ' /proc/mounts || skip 'cgroup v2 is mounted elsewhere'
+	must "$ctl" upgrade "$s" --force
+	must "$ctl" show "$s"
+	says "learned from clients' packets alone"
 }
 
 # An id at offset 1, where only short headers of QUIC have it, is rejected.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A server and a client that exchange datagrams with the headers of QUIC version 1. Nothing is
- * encrypted, but no one looks beyond the ids.
+ * encrypted: only headers are read.
  *
  * quic_peer serve [-c] [-l LEN] [-w WORKERS] ADDR PORT NAME
  *	A server of WORKERS processes (4) with a socket each. Answers contain NAME and the number

@@ -40,7 +40,7 @@ static struct id new_id(__u32 number, __u8 len)
 }
 
 /* A datagram with a QUIC header: @first SHORT, or a long header of that type and version. What
- * comes after the ids is encrypted, as good as random. Returns its length.
+ * follows the ids would be encrypted. Returns its length.
  */
 static __u32 write_packet(__u8 *payload, __u8 first, __u32 version, const struct id *id)
 {
