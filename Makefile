@@ -63,6 +63,7 @@ demo-servers: tests $(if $(filter native,$(ON)),,ours/um) ## restart Debian's se
 
 .PHONY: demo-quic
 demo-quic: tests ## restart QUIC servers while clients change their addresses, on this machine's kernel (8 minutes; needs root)
+	@harness/packages/install quic
 	@harness/demos/quic/fetch-quic
 	@harness/guest/native -f build/quic/root sh /quic/run-quic
 

@@ -6,7 +6,7 @@
 enum {
 	CURRENT, SOCKETS, QUEUE, DROPS, PACKETS, NEW_FLOWS,
 	FLOW_ENTRIES, FLOW_ENTRIES_USED, FLOWS_EVICTED, FLOWS_REFUSED,
-	QUIC_IDS, QUIC_ID_ENTRIES, OPEN,
+	ID_ENTRIES, IDS_KNOWN, IDS_PENDING, IDS_FIRST, OPEN,
 };
 
 static const struct metric {
@@ -31,11 +31,14 @@ static const struct metric {
 			    "Peers with one datagram that made room for another one." },
 	[FLOWS_REFUSED] = { "reuseport_flows_refused_total", "counter",
 			    "New peers that were not recorded: the table was full." },
-	[QUIC_IDS] = { "reuseport_quic_ids", "gauge",
-		       "Connection ids of QUIC: known, pending (sent by the server only), first "
-		       "(of handshakes)." },
-	[QUIC_ID_ENTRIES] = { "reuseport_quic_id_entries", "gauge",
-			      "Entries of the table of connection ids." },
+	[ID_ENTRIES] = { "reuseport_quic_entries", "gauge",
+			 "Entries of the table of QUIC connection ids." },
+	[IDS_KNOWN] = { "reuseport_quic_known_ids", "gauge",
+			"Ids that a server has sent and a client has used." },
+	[IDS_PENDING] = { "reuseport_quic_pending_ids", "gauge",
+			  "Ids that a server has sent and no client has used yet." },
+	[IDS_FIRST] = { "reuseport_quic_first_ids", "gauge",
+			"Ids that clients have begun handshakes with." },
 	[OPEN] = { "reuseport_open", "gauge",
 		   "1: the kernel distributes over all sockets; 0: the program selects." },
 };
@@ -107,18 +110,15 @@ static void print_flow_table(const struct view *view, unsigned int which)
 
 static void print_ids(const struct view *view, unsigned int which)
 {
-	const struct quic_stats *quic = &view->quic;
-	const char *name = metrics[which].name;
+	const __u64 values[] = {
+		view->quic.entries,
+		view->quic.known,
+		view->quic.pending,
+		view->quic.first,
+	};
 
-	if (!view_has_ids(view))
-		return;
-	if (which == QUIC_ID_ENTRIES) {
-		printf("%s{service=\"%s\"} %llu\n", name, view->name, quic->entries);
-		return;
-	}
-	printf("%s{service=\"%s\",kind=\"known\"} %llu\n", name, view->name, quic->known);
-	printf("%s{service=\"%s\",kind=\"pending\"} %llu\n", name, view->name, quic->pending);
-	printf("%s{service=\"%s\",kind=\"first\"} %llu\n", name, view->name, quic->first);
+	if (view_has_ids(view))
+		print_value(view, which, 0, NULL, values[which - ID_ENTRIES]);
 }
 
 static void print_view(const struct view *view, unsigned int which)
@@ -130,7 +130,7 @@ static void print_view(const struct view *view, unsigned int which)
 		print_value(view, which, 0, NULL, view->service.now.open);
 		return;
 	}
-	if (which == QUIC_IDS || which == QUIC_ID_ENTRIES) {
+	if (which >= ID_ENTRIES) {
 		print_ids(view, which);
 		return;
 	}

@@ -127,8 +127,8 @@ static __always_inline bool quic_find(const struct quic_id *id, __u32 current, _
 
 	if (!bucket)
 		return false;
-	/* Most packets change nothing and need no lock: a known entry that has not expired keeps its
-	 * target, unless a server uses the same id for another connection.
+	/* Most packets change nothing and need no lock: a known entry that has not expired keeps
+	 * its target, unless a server uses the same id for another connection.
 	 */
 	for (i = 0; i < FLOW_WAYS; i++) {
 		entry = &bucket->entries[i];

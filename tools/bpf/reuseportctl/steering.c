@@ -98,8 +98,8 @@ static int size_maps(const struct service *service, struct reuseportctl_bpf *ske
 	       bpf_map__set_max_entries(skel->maps.quic_cookies, quic_nr_cookies(service));
 }
 
-/* Let a service of QUIC learn from its server's packets, if it can. After an upgrade the map is that
- * of a program that may have been able to, or not.
+/* Let a service of QUIC learn from its server's packets, if it can. After an upgrade the map is
+ * that of a program that may have been able to, or not.
  */
 static int start_learning(struct service *service, bool learns, int program)
 {

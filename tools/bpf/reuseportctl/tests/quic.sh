@@ -72,7 +72,9 @@ test_quic_moves() {
 	must "$ctl" -j show "$s"
 	says '"learns_from_server":true' '"known":[4-9][0-9]*,'
 	must "$ctl" metrics
-	says "^reuseport_quic_ids{service=\"$s\",kind=\"known\"} [4-9][0-9]*"
+	says "^reuseport_quic_known_ids{service=\"$s\"} [4-9][0-9]*"
+	document 0 metrics
+	says '"metric":"reuseport_quic_known_ids",'
 }
 
 # A client that takes new ids stays with its worker, and with these ids it may change its port.
