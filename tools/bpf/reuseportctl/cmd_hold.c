@@ -7,18 +7,20 @@
 static int hold(struct service *service, bool dry_run)
 {
 	struct generation info;
-	bool was_open;
+	struct hold hold = {};
 	int nr;
 
-	if (!dry_run && hold_begin(service, &was_open))
+	if (!dry_run && hold_begin(service, &hold)) {
+		hold_undo(service, &hold);
 		return -1;
+	}
 	nr = generation_nr_sockets(service, service->now.current);
 	if (!nr || generation_read(service, service->now.current, &info)) {
-		if (!dry_run)
-			hold_undo(service, was_open);
-		return fail("generation %u of service %s, the current one, has no socket any more: "
-			    "reuseportctl switch %s --pid PID names the server that serves",
-			    service->now.current, service->name, service->name);
+		fail("generation %u of service %s, the current one, has no socket any more: "
+		     "reuseportctl switch %s --pid PID names the server that serves",
+		     service->now.current, service->name, service->name);
+		hold_undo(service, &hold);
+		return -1;
 	}
 	say("service %s: %s generation %u, %s(%u) with %d socket%s", service->name,
 	    dry_run ? "would select only" : "selects only", service->now.current, info.comm,

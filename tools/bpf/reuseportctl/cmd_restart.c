@@ -27,31 +27,28 @@
 #include "args.h"
 #include "drain.h"
 #include "hold.h"
+#include "interrupt.h"
 #include "output.h"
 #include "service.h"
 
-static volatile sig_atomic_t interrupted;
 static pid_t child; /* 0: has exited, as the parent of a daemon does */
-
-static void on_signal(int signal)
-{
-	interrupted = signal;
-}
-
-static void handle(void (*handler)(int))
-{
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-	struct sigaction action = { .sa_handler = handler };
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(signals); i++)
-		sigaction(signals[i], &action, NULL);
-}
 
 /* Our descendants, behind ourselves in *@tree. Return how many. */
 static int find_descendants(struct process **tree)
 {
 	return proc_tree(getpid(), tree) - 1;
+}
+
+/* Record how the child of ours that is the server, or has started it, has ended, if that is no
+ * success.
+ */
+static int check_status(int status)
+{
+	if (WIFSIGNALED(status))
+		return fail("the new server was killed by signal %d", WTERMSIG(status));
+	if (WEXITSTATUS(status))
+		return fail("the new server exited with status %d", WEXITSTATUS(status));
+	return 0;
 }
 
 /* Record why the new server has failed, if it has. */
@@ -60,15 +57,18 @@ static bool has_failed(void)
 	struct process *tree;
 	int status, left;
 
-	if (interrupted)
+	if (interrupt_is_pending())
 		return fail("interrupted");
-	if (!child || waitpid(child, &status, WNOHANG) != child)
-		return false;
-	child = 0;
-	if (WIFSIGNALED(status))
-		return fail("the new server was killed by signal %d", WTERMSIG(status));
-	if (WEXITSTATUS(status))
-		return fail("the new server exited with status %d", WEXITSTATUS(status));
+	if (child) {
+		if (waitpid(child, &status, WNOHANG) != child)
+			return false;
+		child = 0;
+		if (check_status(status))
+			return true;
+	}
+	/* a daemon; what it leaves behind is ours to wait for */
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
 	left = find_descendants(&tree);
 	free(tree);
 	return left < 1 ? fail("the new server has exited") : false;
@@ -115,10 +115,9 @@ static int start(char **command, const char *number, bool force, const struct ou
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) || pipe2(ready, O_CLOEXEC))
 		return fail("cannot start %s (%s)", command[0], strerror(errno));
 	fflush(stdout);
-	handle(on_signal);
 	child = fork();
 	if (!child) {
-		handle(SIG_DFL);
+		interrupt_release();
 		setsid();
 		output_use(output);
 		setenv("REUSEPORTCTL_GENERATION", number, 1);
@@ -233,8 +232,7 @@ struct switch_target {
 	struct held_socket *sockets;
 	int count;
 	__u32 old_gen, new_gen;
-	bool was_open;
-	bool is_restored;	/* the new server has failed, and all is as before */
+	struct hold hold;
 };
 
 /* -- What is to be done, found out before anything is --------------------------------- */
@@ -500,6 +498,7 @@ static int switch_all(struct switch_target *targets, int count, const struct pro
 {
 	const struct server server = { .nr = 1, .list[0] = *process };
 	int prepared, switched, i, err = 0;
+	struct state held;
 
 	for (prepared = 0; prepared < count && !err; prepared++)
 		err = server_prepare(&targets[prepared].service, targets[prepared].sockets,
@@ -509,41 +508,25 @@ static int switch_all(struct switch_target *targets, int count, const struct pro
 		err = generation_switch(&targets[switched].service, targets[switched].new_gen);
 	if (!err)
 		return 0;
-	for (i = 0; i < switched; i++)
-		generation_switch(&targets[i].service, targets[i].old_gen);
+	for (i = 0; i < switched; i++) {
+		/* the new server still runs, and must not get anything */
+		held = targets[i].hold.state;
+		held.open = 0;
+		generation_restore(&targets[i].service, &held);
+	}
 	for (i = 0; i < prepared; i++)
 		if (targets[i].new_gen)
 			generation_drop(&targets[i].service, targets[i].new_gen);
 	return err;
 }
 
-/* A new server that is not switched to may have attached a program of its own, and the service may
- * have been open. Print what cannot be put back as it was; the error stays what it is.
- */
-static void restore(struct switch_target *targets, const struct plan *plan)
+/* All is as before, or it is said what is not. */
+static void undo_all(struct switch_target *targets, int count)
 {
-	char reason[MAX_SENTENCE];
-	struct switch_target *target;
 	int i;
 
-	take_error(reason);
-	for (i = 0; i < plan->nr_services; i++) {
-		target = &targets[i];
-		target->is_restored = true;
-		if (server_restore_prog(&target->service, target->old_gen)) {
-			target->is_restored = false;
-			say("service %s: its program cannot be attached again; reuseportctl switch "
-			    "attaches it",
-			    target->service.name);
-		}
-		if (hold_undo(&target->service, target->was_open)) {
-			target->is_restored = false;
-			say("service %s is still held: reuseportctl release %s opens it",
-			    target->service.name, target->service.name);
-		}
-	}
-	drop_errors();
-	fail("%s", reason);
+	for (i = 0; i < count; i++)
+		hold_undo(&targets[i].service, &targets[i].hold);
 }
 
 /* With the locks held: from nothing to the switch, or back to nothing. */
@@ -571,21 +554,16 @@ static int bring_up(struct switch_target *targets, const struct plan *plan, stru
 	int err, i;
 
 	err = start_and_switch(targets, plan, server);
-	if (err)
-		restore(targets, plan);
-	report_errors();
-	for (i = 0; i < plan->nr_services; i++) {
+	for (i = 0; i < plan->nr_services; i++)
 		free(targets[i].sockets);
-		if (targets[i].is_restored)
-			say("nothing has changed: service %s stays with generation %u",
-			    targets[i].service.name, targets[i].old_gen);
-	}
-	if (err && plan->output.is_discarded)
-		say("what the new server printed was discarded: --output inherit, or a file, shows "
-		    "it");
-	if (err)
+	if (err) {
+		undo_all(targets, plan->nr_services);
+		if (plan->output.is_discarded)
+			say("what the new server printed was discarded: --output inherit, or a "
+			    "file, shows it");
 		return -1;
-	handle(SIG_DFL);
+	}
+	interrupt_release();
 	notify_systemd(server->pid);
 	/* it is too late to fail: take_down() writes it again */
 	if (drain_write_pid(&targets[0].service, &plan->drain))
@@ -595,7 +573,7 @@ static int bring_up(struct switch_target *targets, const struct plan *plan, stru
 		    targets[i].service.name, targets[i].new_gen, server->comm, server->pid,
 		    targets[i].count, targets[i].count == 1 ? "" : "s");
 	/* a signal that came during the switch; from here on one ends us */
-	if (interrupted) {
+	if (interrupt_is_pending()) {
 		describe_rest(targets, plan, resume_cmd, sizeof(resume_cmd));
 		return fail("interrupted after the switch: the old server is still running; to "
 			    "stop it: %s",
@@ -709,7 +687,7 @@ static int hold_all(struct switch_target *targets, int count)
 	int i;
 
 	for (i = 0; i < count; i++)
-		if (hold_begin(&targets[i].service, &targets[i].was_open))
+		if (hold_begin(&targets[i].service, &targets[i].hold))
 			return -1;
 	return 0;
 }
@@ -763,12 +741,11 @@ static int run(struct switch_target *targets, struct plan *plan)
 	if (open_output(targets, plan))
 		return -1;
 	/* up to the switch a signal does not end us, but undoes what was done */
-	handle(on_signal);
+	interrupt_catch();
 	err = hold_all(targets, plan->nr_services);
-	for (i = 0; err && i < plan->nr_services; i++)
-		hold_undo(&targets[i].service, targets[i].was_open);
-	/* it puts back by itself what it has not switched */
-	if (!err)
+	if (err)
+		undo_all(targets, plan->nr_services);
+	else
 		err = bring_up(targets, plan, &server);
 	for (i = 0; i < plan->nr_services; i++)
 		service_unlock(&targets[i].service);

@@ -4,6 +4,7 @@
 
 #include "args.h"
 #include "hold.h"
+#include "interrupt.h"
 #include "server.h"
 #include "service.h"
 
@@ -113,7 +114,12 @@ static int carry_out(struct service *service, bool force, struct plan *plan)
 		err = group_attach_to_any(service, plan->sockets, plan->count);
 	if (!err && plan->is_successor)
 		err = generation_set_server(service, plan->number, &plan->server);
-	return err ? -1 : generation_switch(service, plan->number);
+	if (err)
+		return -1;
+	err = generation_switch(service, plan->number);
+	if (err && plan->is_new)
+		generation_drop(service, plan->number);
+	return err;
 }
 
 static void print_json(const struct service *service, const struct plan *plan, bool dry_run)
@@ -135,7 +141,8 @@ int cmd_switch(const struct arguments *args)
 		.timeout = args_number(args, "--timeout", 30000),
 		.settle = args_number(args, "--settle", 0),
 	};
-	bool force = args_flag(args, "--force"), was_open = false;
+	bool force = args_flag(args, "--force");
+	struct hold hold = {};
 	struct service service;
 	struct plan plan = {};
 	const __u32 *pids;
@@ -151,8 +158,10 @@ int cmd_switch(const struct arguments *args)
 	force |= service.config.flags & SERVICE_FORCE;
 	err = require_netns(&service) ||
 	      server_read_all(pids, nr_pids, service.config.netns, &plan.server);
-	if (!err && !args->dry_run)
-		err = hold_begin(&service, &was_open);
+	if (!err && !args->dry_run) {
+		interrupt_catch();
+		err = hold_begin(&service, &hold);
+	}
 	if (!err) {
 		wait.who = proc_format_server(&plan.server, plan.who);
 		wait.server = &plan.server;
@@ -161,10 +170,10 @@ int cmd_switch(const struct arguments *args)
 	if (!err)
 		err = args->dry_run ? check(&service, force, &plan) :
 				      carry_out(&service, force, &plan);
-	if (!err && !args->dry_run)
+	if (err)
+		hold_undo(&service, &hold);
+	else if (!args->dry_run)
 		err = hold_end(&service);
-	else if (err)
-		hold_undo(&service, was_open);
 	if (!err)
 		say("service %s: %s generation %u, %s%s", service.name,
 		    args->dry_run ? "would switch to" : "switched to", plan.number, plan.who,

@@ -565,39 +565,49 @@ static int choose_slots(const struct service *service, struct generation *info, 
 	return 0;
 }
 
+static int fill_slot(struct service *service, __u32 number, int map, __u32 slot,
+		     const struct held_socket *socket)
+{
+	int fd = socket_dup(socket), done, err;
+
+	if (fd < 0)
+		return -1;
+	err = fill_slots(map, slot, &fd, 1, &done);
+	err = err ? explain_update_error(socket, fd, err) :
+		    quic_add_cookie(service, number, slot, socket->info.cookie);
+	close(fd);
+	return err;
+}
+
 /* The number of slots is written before a socket is put into one, so that a command which is
  * killed in between leaves none that cannot be found; the list of live slots comes last.
  */
 int generation_refresh(struct service *service, __u32 number, const struct held_socket *sockets,
-		       int count)
+		       int count, int *added)
 {
-	int map = open_sockets(service, generation_index(service, number)), i, err = 0, done, fd;
-	__u32 slots[MAX_SLOTS], capacity;
+	int map = open_sockets(service, generation_index(service, number)), err = 0;
+	__u32 slots[MAX_SLOTS], capacity, before;
 	struct generation info;
 
+	*added = 0;
 	if (map < 0 || generation_read(service, number, &info))
 		return fail("service %s has no generation %u", service->name, number);
 	capacity = map_size(map);
+	before = info.slots;
 	if (choose_slots(service, &info, capacity, slots, count))
 		err = fail("generation %u of service %s has %u slots, too few for %d more sockets: "
 			   "detach the service and attach it with a larger --slots",
 			   number, service->name, capacity, count);
 	if (!err)
 		err = write_live_slots(service, &info);
-	for (i = 0; i < count && !err; i++) {
-		fd = socket_dup(&sockets[i]);
-		if (fd < 0) {
-			err = -1;
-			break;
-		}
-		err = fill_slots(map, slots[i], &fd, 1, &done);
-		if (err)
-			err = explain_update_error(&sockets[i], fd, err);
-		else
-			err = quic_add_cookie(service, number, slots[i], sockets[i].info.cookie);
-		close(fd);
+	while (*added < count && !err) {
+		err = fill_slot(service, number, map, slots[*added], &sockets[*added]);
+		*added += !err;
 	}
 	close(map);
+	/* as many as are used: the slots are in ascending order */
+	if (err)
+		info.slots = *added && slots[*added - 1] >= before ? slots[*added - 1] + 1 : before;
 	return write_live_slots(service, &info) || err ? -1 : 0;
 }
 
@@ -667,6 +677,22 @@ int generation_switch(struct service *service, __u32 number)
 	}
 	if (bpf_map_update_elem(service->state, &zero, &next, BPF_ANY))
 		/* a new generation stays above newest: the next command cleans it up */
+		return fail("cannot switch service %s (%s)", service->name, strerror(errno));
+	service->now = next;
+	return 0;
+}
+
+int generation_restore(struct service *service, const struct state *before)
+{
+	struct state next = *before;
+	__u32 zero = 0;
+
+	/* a flow may name the generation that was current meanwhile: no other one may get its
+	 * number
+	 */
+	next.newest = service->now.newest;
+	memcpy(next.older, service->now.older, sizeof(next.older));
+	if (bpf_map_update_elem(service->state, &zero, &next, BPF_ANY))
 		return fail("cannot switch service %s (%s)", service->name, strerror(errno));
 	service->now = next;
 	return 0;

@@ -20,9 +20,13 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 void generation_drop(struct service *service, __u32 number);
 /* Make @number the current generation: one write. */
 int generation_switch(struct service *service, __u32 number);
-/* Put more sockets into a generation, in slots that are empty or were never used. */
+/* Select as before, when the service has been opened, held or switched since. */
+int generation_restore(struct service *service, const struct state *before);
+/* Put more sockets into a generation, in slots that are empty or were never used. *@added is how
+ * many are in it, also if one of them fails.
+ */
 int generation_refresh(struct service *service, __u32 number, const struct held_socket *sockets,
-		       int count);
+		       int count, int *added);
 /* Another server has taken over the sockets of a generation: it is the one to stop. */
 int generation_set_server(struct service *service, __u32 number, const struct server *server);
 /* Open the service: the program selects nothing any more. Or hold it: it selects sockets of the

@@ -146,6 +146,44 @@ static __u32 prog_id(int fd)
 	return fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) ? 0 : info.id;
 }
 
+/* The cookie of any socket of the group. */
+static bool find_member(const struct service *service, const struct socket_info *list, int count,
+			__u64 *cookie)
+{
+	int i;
+
+	for (i = 0; i < count && !group_has_socket(&service->config, &list[i]); i++)
+		;
+	if (i < count)
+		*cookie = list[i].cookie;
+	return i < count;
+}
+
+int group_find_prog(const struct service *service, struct group_prog *prog)
+{
+	struct socket_info *list;
+	__u64 cookie;
+	int count;
+
+	*prog = (struct group_prog){ .state = GROUP_NONE };
+	count = sock_diag_list(&service->endpoint, &list);
+	if (count < 0)
+		return -1;
+	if (find_member(service, list, count, &cookie))
+		switch (read_prog(service->config.protocol, service->iterator, cookie, &prog->id)) {
+		case 0:
+			prog->state = GROUP_WITHOUT_PROG;
+			break;
+		case 1:
+			prog->state = GROUP_WITH_PROG;
+			break;
+		default:
+			prog->state = GROUP_UNKNOWN;
+		}
+	free(list);
+	return 0;
+}
+
 bool group_is_own_prog(const struct service *service, __u32 id)
 {
 	return id && (id == prog_id(service->program) || id == prog_id(service->old_program));
@@ -249,17 +287,33 @@ int group_check_free(const char *name, const struct endpoint *endpoint, __u64 co
 
 /* -- Attaching and detaching ------------------------------------------------------------ */
 
-int group_attach_prog(struct service *service, int fd)
+static int attach_prog(int fd, int program)
 {
-	if (!setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &service->program,
-			sizeof(service->program))) {
-		service->attached = true;
+	if (!setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &program, sizeof(program)))
 		return 0;
-	}
 	if (errno == EINVAL)
 		return fail("the socket is in no SO_REUSEPORT group: the server has to set "
 			    "SO_REUSEPORT before bind()");
 	return fail("cannot attach the program to the group (%s)", strerror(errno));
+}
+
+static int detach_prog(int fd)
+{
+	int nothing = 0;
+
+	/* ENOENT: there is none */
+	if (!setsockopt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &nothing, sizeof(nothing)) ||
+	    errno == ENOENT)
+		return 0;
+	return fail("cannot detach the program from the group (%s)", strerror(errno));
+}
+
+int group_attach_prog(struct service *service, int fd)
+{
+	if (attach_prog(fd, service->program))
+		return -1;
+	service->attached = true;
+	return 0;
 }
 
 int group_attach_to_any(struct service *service, const struct held_socket *sockets, int count)
@@ -329,26 +383,22 @@ int group_get_fd(const struct service *service, int *fd)
 
 int group_detach_prog(const struct service *service)
 {
-	int fd, nothing = 0, err;
+	int fd, err;
 
 	if (require_netns(service) || group_get_fd(service, &fd))
 		return -1;
 	if (fd < 0)
 		/* the program went with the group, or another one has replaced it */
 		return 0;
-	err = setsockopt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &nothing, sizeof(nothing));
-	if (err && errno != ENOENT)
-		err = fail("cannot detach the program from the group (%s)", strerror(errno));
-	else
-		err = 0;
+	err = detach_prog(fd);
 	close(fd);
 	return err;
 }
 
 int group_detach_prog_id(const struct held_socket *held, __u32 id)
 {
-	int fd, nothing = 0, err;
 	__u32 attached;
+	int fd, err;
 
 	/* a kernel that cannot tell has it attached, as far as anybody knows */
 	switch (read_prog(held->info.at.protocol, -1, held->info.cookie, &attached)) {
@@ -361,11 +411,64 @@ int group_detach_prog_id(const struct held_socket *held, __u32 id)
 	fd = socket_dup(held);
 	if (fd < 0)
 		return -1;
-	err = setsockopt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &nothing, sizeof(nothing));
-	if (err && errno != ENOENT)
-		err = fail("cannot detach the program from the group (%s)", strerror(errno));
-	else
-		err = 0;
+	err = detach_prog(fd);
+	close(fd);
+	return err;
+}
+
+/* Duplicate any socket of the group, whatever program that has. */
+static int dup_any(const struct service *service)
+{
+	struct held_socket *list;
+	int count, fd = -1, i;
+
+	count = sockets_find(&service->endpoint, 0, &list);
+	for (i = 0; i < count && fd < 0; i++)
+		if (list[i].pid && group_has_socket(&service->config, &list[i].info))
+			fd = socket_try_dup(&list[i]);
+	free(list);
+	return fd;
+}
+
+/* Attach the program that @before names to the group of @fd, or none. */
+static int put_prog(struct service *service, const struct group_prog *before, int fd)
+{
+	int program, err;
+
+	if (before->state == GROUP_WITHOUT_PROG)
+		return detach_prog(fd);
+	if (before->state == GROUP_UNKNOWN || group_is_own_prog(service, before->id))
+		return group_attach_prog(service, fd);
+	program = before->id ? bpf_prog_get_fd_by_id(before->id) : -1;
+	if (program < 0)
+		return fail("the program that the group of service %s had cannot be attached "
+			    "again: it does not exist any more, or is a classic one",
+			    service->name);
+	err = attach_prog(fd, program);
+	close(program);
+	return err;
+}
+
+int group_put_prog(struct service *service, const struct group_prog *before)
+{
+	struct group_prog now;
+	int fd, err;
+
+	if (group_find_prog(service, &now))
+		return -1;
+	if (before->state == GROUP_NONE || now.state == GROUP_NONE)
+		return 0;
+	if (now.state == before->state && now.state != GROUP_UNKNOWN && now.id == before->id)
+		return 0;
+	fd = dup_any(service);
+	if (fd < 0 && before->state == GROUP_UNKNOWN)
+		/* then we cannot have replaced it either */
+		return 0;
+	if (fd < 0)
+		return fail("no socket of service %s can be duplicated: run this as root, with "
+			    "CAP_SYS_PTRACE",
+			    service->name);
+	err = put_prog(service, before, fd);
 	close(fd);
 	return err;
 }

@@ -24,6 +24,23 @@ bool group_probe(void);
 /* Is this the id of a program of the service? */
 bool group_is_own_prog(const struct service *service, __u32 id);
 
+/* Which program a group has. */
+struct group_prog {
+	enum {
+		GROUP_NONE,		/* there is no group: all sockets are closed */
+		GROUP_UNKNOWN,		/* this kernel cannot tell */
+		GROUP_WITHOUT_PROG,
+		GROUP_WITH_PROG,
+	} state;
+	__u32 id;			/* 0: a classic BPF program */
+};
+
+/* That of the service's group. */
+int group_find_prog(const struct service *service, struct group_prog *prog);
+/* Give the group this program again, or none, unless it has it still. Where the kernel cannot
+ * tell, it gets that of the service.
+ */
+int group_put_prog(struct service *service, const struct group_prog *prog);
 /* Has any service this program? */
 bool group_is_service_prog(__u32 id);
 /* Detach the program @id from the group of @socket, if it is attached there. */

@@ -12,6 +12,7 @@
  * share when they are put into its generation.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "hold.h"
 
@@ -90,43 +91,100 @@ int hold_nr_joined(const struct service *service)
 	return count;
 }
 
-int hold_refresh(struct service *service)
+/* Add to *@joined how many have joined. Return whether there were any to join, or -1. */
+static int join(struct service *service, int *joined)
 {
 	struct held_socket *list;
-	int count, err = 0;
+	int count, err = 0, added;
 
 	count = find_joined(service, &list);
-	if (count > 0)
-		err = generation_refresh(service, service->now.current, list, count);
+	if (count > 0) {
+		err = generation_refresh(service, service->now.current, list, count, &added);
+		*joined += added;
+	}
 	free(list);
 	return err ? -1 : count;
 }
 
-int hold_begin(struct service *service, bool *was_open)
+int hold_refresh(struct service *service)
 {
-	int count;
+	int joined = 0;
 
-	*was_open = service->now.open;
-	count = hold_refresh(service);
-	if (count < 0)
+	return join(service, &joined) < 0 ? -1 : joined;
+}
+
+/* The group has lost the program: it was detached, or all sockets have left the group since. */
+static int attach_lost(struct service *service, const struct hold *hold)
+{
+	if (hold->prog.state != GROUP_WITHOUT_PROG)
+		return 0;
+	return server_replace_prog(service);
+}
+
+/* Put the server's sockets into the generation until there are no more: a worker may have bound
+ * its socket in between.
+ */
+static int join_all(struct service *service, struct hold *hold)
+{
+	int more;
+
+	do {
+		more = join(service, &hold->nr_joined);
+	} while (more > 0);
+	return more;
+}
+
+int hold_begin(struct service *service, struct hold *hold)
+{
+	*hold = (struct hold){ .state = service->now, .has_begun = true };
+	if (group_find_prog(service, &hold->prog) || attach_lost(service, hold) ||
+	    join_all(service, hold))
 		return -1;
-	if (!*was_open)
+	if (!service->now.open)
 		return 0;
 	if (generation_set_open(service, false))
 		return -1;
-	/* a worker may have bound its socket in between */
-	do {
-		count = hold_refresh(service);
-	} while (count > 0);
-	if (!count)
-		return 0;
-	hold_undo(service, true);
-	return -1;
+	return join_all(service, hold);
 }
 
-int hold_undo(struct service *service, bool was_open)
+static bool is_undone(struct service *service, const struct hold *hold)
 {
-	return was_open ? generation_set_open(service, true) : 0;
+	bool is_undone = true;
+
+	if (group_put_prog(service, &hold->prog)) {
+		is_undone = false;
+		report_errors();
+		say("service %s: the program of its group is another one than before: reuseportctl "
+		    "switch attaches that of the service",
+		    service->name);
+	}
+	if (memcmp(&service->now, &hold->state, sizeof(hold->state)) &&
+	    generation_restore(service, &hold->state)) {
+		is_undone = false;
+		report_errors();
+		say("service %s is still held by generation %u: reuseportctl release %s opens it",
+		    service->name, service->now.current, service->name);
+	}
+	return is_undone;
+}
+
+void hold_undo(struct service *service, const struct hold *hold)
+{
+	const __u32 current = hold->state.current;
+
+	if (!hold->has_begun)
+		return;
+	report_errors();
+	if (!is_undone(service, hold))
+		return;
+	if (hold->nr_joined)
+		say("service %s stays with generation %u, which %d more socket%s of its server %s "
+		    "joined: nothing else has changed",
+		    service->name, current, hold->nr_joined, hold->nr_joined == 1 ? "" : "s",
+		    hold->nr_joined == 1 ? "has" : "have");
+	else
+		say("nothing has changed: service %s stays with generation %u", service->name,
+		    current);
 }
 
 int hold_end(struct service *service)

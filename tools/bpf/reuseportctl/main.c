@@ -11,7 +11,7 @@
  * The sources are in layers. A file uses files of lower layers, and in its own layer those
  * before it in this list; check-layers compares the objects with it (harness/checks):
  *
- * layer 0: json ui args
+ * layer 0: json ui interrupt args
  * layer 1: endpoint sock_diag proc output sockets watch
  * layer 2: store flow_table quic steering group generation connections orphan
  * layer 3: server hold drain upgrade service view

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "interrupt.h"
 #include "server.h"
 
 int server_read(pid_t pid, __u64 netns, struct process *process)
@@ -189,6 +190,8 @@ static int check_running(const struct server_wait *wait, const char *before)
 	const struct process *process = wait->server->list;
 	int i;
 
+	if (interrupt_is_pending())
+		return fail("interrupted");
 	if (wait->is_over)
 		return wait->is_over() ? -1 : 0;
 	for (i = 0; i < wait->server->nr; i++, process++)
@@ -234,7 +237,7 @@ int server_wait(const struct service *service, const struct server_wait *wait,
 	if (!wanted)
 		wanted = usual_sockets(service);
 	for (;;) {
-		if (wait->is_over && check_running(wait, ""))
+		if ((wait->is_over || interrupt_is_pending()) && check_running(wait, ""))
 			return -1;
 		count = find_new_sockets(service, wait->server, list, other_gen);
 		if (count < 0)
@@ -311,14 +314,6 @@ int server_replace_prog(struct service *service)
 		err = group_attach_to_any(service, list, ours);
 	free(list);
 	return err;
-}
-
-int server_restore_prog(struct service *service, __u32 number)
-{
-	if (server_check_prog(service, number) == 1)
-		return 0;
-	drop_errors();
-	return server_replace_prog(service);
 }
 
 /* -- Stopping ------------------------------------------------------------------------- */

@@ -47,8 +47,6 @@ int server_prepare(struct service *service, const struct held_socket *sockets, i
 int server_check_prog(const struct service *service, __u32 number);
 /* Attach the service's program, whatever program the group has, by any socket of it. */
 int server_replace_prog(struct service *service);
-/* The same, unless it is attached: a server that did not become one may have replaced it. */
-int server_restore_prog(struct service *service, __u32 number);
 
 /* The process to be stopped: @known, or the main process @index of the generation; its pid is 0
  * if there is no such process any more. Fail if it also serves the current generation. The lock

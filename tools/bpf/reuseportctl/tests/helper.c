@@ -61,6 +61,11 @@
  *	Run COMMAND and print "calls N", the number of its system calls. Exit status: that of
  *	COMMAND.
  *
+ * helper fault CALL N COMMAND...
+ *	Run COMMAND and let its Nth system call of number CALL fail with ENOMEM. Exit status:
+ *	that of COMMAND, or 128 plus the signal that killed it; 99 if it made fewer such
+ *	calls; 77 if this machine cannot tell system calls apart.
+ *
  * helper interrupt CALL N COMMAND...
  *	Run COMMAND and send it SIGINT at its Nth system call of number CALL. Exit status:
  *	that of COMMAND, or 128 plus the signal that killed it; 77 if this machine cannot
@@ -804,7 +809,7 @@ static int ring(int argc, char **argv)
 		pause();
 }
 
-/* -- killat, calls, interrupt ----------------------------------------------------- */
+/* -- killat, calls, interrupt, fault ----------------------------------------------- */
 
 /* Start a command that stops at each system call. It has stopped before its execve(). */
 static pid_t start_traced(char **argv)
@@ -911,6 +916,50 @@ static int interrupt(int argc, char **argv)
 		if (left && !--left)
 			kill(pid, SIGINT);
 	}
+#else
+	return 77;
+#endif
+}
+
+static int fault(int argc, char **argv)
+{
+#ifdef __x86_64__
+	int status, signal = 0, left;
+	bool entry = false, failing = false;
+	pid_t pid;
+
+	if (argc < 4)
+		return 2;
+	left = atoi(argv[2]);
+	pid = start_traced(argv + 3);
+	for (;;) {
+		if (ptrace(left || failing ? PTRACE_SYSCALL : PTRACE_CONT, pid, 0, signal))
+			die("ptrace");
+		if (waitpid(pid, &status, 0) != pid)
+			die("waitpid");
+		if (WIFEXITED(status) || WIFSIGNALED(status))
+			break;
+		signal = WSTOPSIG(status) & 0x7f;
+		if (signal != SIGTRAP)
+			continue;
+		signal = 0;
+		if (WSTOPSIG(status) == SIGTRAP)
+			continue;
+		entry = !entry;
+		if (failing) {
+			ptrace(PTRACE_POKEUSER, pid, 8 * RAX, (long)-ENOMEM);
+			failing = false;
+		} else if (entry && left &&
+			   ptrace(PTRACE_PEEKUSER, pid, 8 * ORIG_RAX, 0) == atoi(argv[1]) &&
+			   !--left) {
+			/* no such call: it does nothing, and its result is replaced */
+			ptrace(PTRACE_POKEUSER, pid, 8 * ORIG_RAX, -1L);
+			failing = true;
+		}
+	}
+	if (left)
+		return 99;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 #else
 	return 77;
 #endif
@@ -1026,7 +1075,7 @@ int main(int argc, char **argv)
 		{ "serve", serve },   { "both", both },	    { "load", load },
 		{ "killat", killat }, { "filter", filter }, { "hold", hold },
 		{ "inherit", inherit },
-		{ "interrupt", interrupt }, { "calls", calls },
+		{ "interrupt", interrupt }, { "fault", fault }, { "calls", calls },
 		{ "flood", flood },   { "listen", listen_unix },
 		{ "train", train },   { "shout", shout },   { "ring", ring },
 	};

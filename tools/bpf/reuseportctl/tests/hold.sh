@@ -74,7 +74,7 @@ test_open_in_vain() {
 	attach_open
 	add_workers
 	refuse 'exited with status 3' "$ctl" restart "$s" -- "$helper" serve -x $ip 127.0.0.1 "$port" C
-	says 'nothing has changed'
+	says 'which 4 more sockets of its server have joined: nothing else has changed'
 	show
 	says '"open":true'
 	all_share A B
