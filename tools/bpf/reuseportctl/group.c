@@ -189,29 +189,7 @@ bool group_is_own_prog(const struct service *service, __u32 id)
 	return id && (id == prog_id(service->program) || id == prog_id(service->old_program));
 }
 
-/* -- Whether that is welcome ---------------------------------------------------------- */
-
-#define REMEDY "Stop the program that attached it, or replace it with --force"
-
-static int refuse_prog(__u32 id, const struct endpoint *endpoint)
-{
-	char text[ENDPOINT_LEN];
-
-	endpoint_format(endpoint, text);
-	if (!id)
-		return fail("a classic BPF program is already attached to the group at %s. " REMEDY,
-			    text);
-	return fail("BPF program %u is already attached to the group at %s. " REMEDY, id, text);
-}
-
-int group_check_prog(const struct service *service, __u64 cookie)
-{
-	__u32 id;
-
-	if (read_prog(service->config.protocol, service->iterator, cookie, &id) != 1)
-		return 0;
-	return group_is_own_prog(service, id) ? 1 : refuse_prog(id, &service->endpoint);
-}
+/* -- Which service it is of -------------------------------------------------------- */
 
 struct prog_user {
 	__u32 id;
@@ -238,6 +216,85 @@ bool group_is_service_prog(__u32 id)
 	struct prog_user user = { .id = id };
 
 	return store_visit(has_prog, &user);
+}
+
+#define MAX_MAPS	32	/* more than any of our programs has */
+
+/* The map of generations that a program uses, or -1: only ours have one. */
+static int find_generations(const __u32 *map_ids, __u32 count)
+{
+	struct bpf_map_info info;
+	__u32 len, i;
+	int fd;
+
+	for (i = 0; i < count; i++) {
+		fd = bpf_map_get_fd_by_id(map_ids[i]);
+		if (fd < 0)
+			continue;
+		memset(&info, 0, sizeof(info));
+		len = sizeof(info);
+		if (!bpf_obj_get_info_by_fd(fd, &info, &len) &&
+		    info.type == BPF_MAP_TYPE_ARRAY_OF_MAPS && !strcmp(info.name, "generations"))
+			return fd;
+		close(fd);
+	}
+	return -1;
+}
+
+int group_open_orphan(__u32 id, __u64 *loaded)
+{
+	__u32 map_ids[MAX_MAPS], len = sizeof(struct bpf_prog_info);
+	struct bpf_prog_info info = {
+		.nr_map_ids = MAX_MAPS,
+		.map_ids = (__u64)(unsigned long)map_ids,
+	};
+	int fd, err;
+
+	fd = id ? bpf_prog_get_fd_by_id(id) : -1;
+	if (fd < 0)
+		return -1;
+	err = bpf_obj_get_info_by_fd(fd, &info, &len);
+	close(fd);
+	if (err || info.type != BPF_PROG_TYPE_SK_REUSEPORT || info.nr_map_ids > MAX_MAPS ||
+	    group_is_service_prog(id))
+		return -1;
+	*loaded = info.load_time;
+	return find_generations(map_ids, info.nr_map_ids);
+}
+
+/* -- Whether that is welcome ---------------------------------------------------------- */
+
+#define REMEDY "Stop the program that attached it, or replace it with --force"
+
+static int refuse_prog(__u32 id, const struct endpoint *endpoint)
+{
+	char text[ENDPOINT_LEN];
+	int generations;
+	__u64 loaded;
+
+	endpoint_format(endpoint, text);
+	generations = group_open_orphan(id, &loaded);
+	if (generations >= 0) {
+		close(generations);
+		return fail("BPF program %u, of a service that is not pinned here, is already "
+			    "attached to the group at %s. If its pins are gone, reuseportctl "
+			    "cleanup --program %u detaches it and releases its sockets; if not, "
+			    "replace it with --force",
+			    id, text, id);
+	}
+	if (!id)
+		return fail("a classic BPF program is already attached to the group at %s. " REMEDY,
+			    text);
+	return fail("BPF program %u is already attached to the group at %s. " REMEDY, id, text);
+}
+
+int group_check_prog(const struct service *service, __u64 cookie)
+{
+	__u32 id;
+
+	if (read_prog(service->config.protocol, service->iterator, cookie, &id) != 1)
+		return 0;
+	return group_is_own_prog(service, id) ? 1 : refuse_prog(id, &service->endpoint);
 }
 
 /* A program of this type that is of no service; 0 if there is none. */
@@ -381,6 +438,28 @@ int group_get_fd(const struct service *service, int *fd)
 	return 0;
 }
 
+/* On older kernels a connected UDP socket may be all that is left of the group. */
+static int detach_from_connected(const struct service *service)
+{
+	struct socket_info *sockets;
+	struct held_socket *list;
+	int count, err = 0, i;
+	__u32 id;
+
+	count = sock_diag_list_connected(&service->endpoint, &sockets);
+	if (count < 0)
+		return -1;
+	count = sockets_find_owners(sockets, count, NULL, &list);
+	free(sockets);
+	for (i = 0; i < count && !err; i++)
+		if (list[i].pid && read_prog(service->config.protocol, service->iterator,
+					     list[i].info.cookie, &id) == 1 &&
+		    group_is_own_prog(service, id))
+			err = group_detach_prog_id(&list[i], id);
+	free(list);
+	return count < 0 || err ? -1 : 0;
+}
+
 int group_detach_prog(const struct service *service)
 {
 	int fd, err;
@@ -389,7 +468,8 @@ int group_detach_prog(const struct service *service)
 		return -1;
 	if (fd < 0)
 		/* the program went with the group, or another one has replaced it */
-		return 0;
+		return service->config.protocol == IPPROTO_UDP ? detach_from_connected(service) :
+								 0;
 	err = detach_prog(fd);
 	close(fd);
 	return err;

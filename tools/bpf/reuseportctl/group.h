@@ -43,6 +43,10 @@ int group_find_prog(const struct service *service, struct group_prog *prog);
 int group_put_prog(struct service *service, const struct group_prog *prog);
 /* Has any service this program? */
 bool group_is_service_prog(__u32 id);
+/* The map of generations of the program @id, and when it was loaded, if it is one of ours that no
+ * service here has; otherwise -1.
+ */
+int group_open_orphan(__u32 id, __u64 *loaded);
 /* Detach the program @id from the group of @socket, if it is attached there. */
 int group_detach_prog_id(const struct held_socket *socket, __u32 id);
 

@@ -18,29 +18,6 @@
 
 #include "orphan.h"
 
-#define MAX_MAPS	32	/* more than any of our programs has */
-
-/* The map of generations that a program uses, or -1: only ours have one. */
-static int find_generations(const __u32 *map_ids, __u32 count)
-{
-	struct bpf_map_info info;
-	__u32 len, i;
-	int fd;
-
-	for (i = 0; i < count; i++) {
-		fd = bpf_map_get_fd_by_id(map_ids[i]);
-		if (fd < 0)
-			continue;
-		memset(&info, 0, sizeof(info));
-		len = sizeof(info);
-		if (!bpf_obj_get_info_by_fd(fd, &info, &len) &&
-		    info.type == BPF_MAP_TYPE_ARRAY_OF_MAPS && !strcmp(info.name, "generations"))
-			return fd;
-		close(fd);
-	}
-	return -1;
-}
-
 /* Call @visit for each socket in the maps, with its map and slot. */
 static void visit_slots(int generations,
 			void (*visit)(int map, __u32 slot, __u64 cookie, void *arg), void *arg)
@@ -94,23 +71,8 @@ static void add_socket(int map, __u32 slot, __u64 cookie, void *arg)
 /* Return 1 if the program is one of ours that no service has. */
 static int read_orphan(__u32 id, struct orphan *orphan)
 {
-	__u32 map_ids[MAX_MAPS], len = sizeof(struct bpf_prog_info);
-	struct bpf_prog_info info = {
-		.nr_map_ids = MAX_MAPS,
-		.map_ids = (__u64)(unsigned long)map_ids,
-	};
-	int fd, err;
-
-	fd = bpf_prog_get_fd_by_id(id);
-	if (fd < 0)
-		return 0;
-	err = bpf_obj_get_info_by_fd(fd, &info, &len);
-	close(fd);
-	if (err || info.type != BPF_PROG_TYPE_SK_REUSEPORT || info.nr_map_ids > MAX_MAPS ||
-	    group_is_service_prog(id))
-		return 0;
-	*orphan = (struct orphan){ .id = id, .loaded = info.load_time };
-	orphan->generations = find_generations(map_ids, info.nr_map_ids);
+	*orphan = (struct orphan){ .id = id };
+	orphan->generations = group_open_orphan(id, &orphan->loaded);
 	return orphan->generations >= 0;
 }
 
@@ -162,9 +124,64 @@ static void empty_slot(int map, __u32 slot, __u64 cookie, void *arg)
 		*(int *)arg = errno;
 }
 
+/* Detach the program from the groups of @protocol. Return from how many sockets, or -1; where the
+ * kernel cannot list groups, only those of the sockets in the maps are tried.
+ */
+static int detach_from(const struct orphan *orphan, __u32 protocol, const struct held_socket *all,
+		       int count)
+{
+	const struct group_record *record;
+	struct group_record *list;
+	int nr, detached = 0, err = 0, i;
+
+	nr = group_list(protocol, -1, &list);
+	if (nr < 0) {
+		all = orphan->sockets;
+		count = orphan->nr_sockets;
+	}
+	for (i = 0; i < count && !err; i++) {
+		if (all[i].info.at.protocol != protocol || !all[i].pid)
+			continue;
+		record = group_find(list, nr, all[i].info.cookie);
+		if (nr >= 0 && (!record || !record->has_program || record->id != orphan->id))
+			continue;
+		err = group_detach_prog_id(&all[i], orphan->id);
+		detached += !err;
+	}
+	free(list);
+	return err ? -1 : detached;
+}
+
+static int detach(const struct orphan *orphan)
+{
+	static const __u32 protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
+	struct held_socket *all;
+	int count, nr, detached = 0;
+	unsigned int i;
+
+	count = sockets_find_all(NULL, &all);
+	if (count < 0)
+		return -1;
+	for (i = 0; i < ARRAY_SIZE(protocols); i++) {
+		nr = detach_from(orphan, protocols[i], all, count);
+		if (nr < 0)
+			break;
+		detached += nr;
+	}
+	free(all);
+	if (i < ARRAY_SIZE(protocols))
+		return -1;
+	if (!detached && !orphan->nr_sockets)
+		return fail("program %u is attached to no group here: run this in the network "
+			    "namespace of its server, with nsenter --net=/proc/PID/ns/net "
+			    "reuseportctl ...",
+			    orphan->id);
+	return 0;
+}
+
 int orphan_release(const struct orphan *orphan)
 {
-	int i, err = 0;
+	int err = 0;
 
 	if (orphan->nr_unseen)
 		return fail("%d socket%s of program %u %s in another network namespace: run "
@@ -172,9 +189,8 @@ int orphan_release(const struct orphan *orphan)
 			    "where PID is one of its processes",
 			    orphan->nr_unseen, orphan->nr_unseen == 1 ? "" : "s", orphan->id,
 			    orphan->nr_unseen == 1 ? "is" : "are");
-	for (i = 0; i < orphan->nr_sockets; i++)
-		if (group_detach_prog_id(&orphan->sockets[i], orphan->id))
-			return -1;
+	if (detach(orphan))
+		return -1;
 	visit_slots(orphan->generations, empty_slot, &err);
 	return err ? fail("cannot empty the maps of program %u (%s)", orphan->id, strerror(err)) :
 		     0;

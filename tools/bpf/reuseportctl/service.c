@@ -43,7 +43,7 @@ int service_open_locked(struct service *service, const char *name)
 /* -- Removing what is there -------------------------------------------------------- */
 
 /* Remove a service, or what an interrupted command left of one. */
-static int remove_service(const char *name)
+static int remove_service(const char *name, struct removal *removal)
 {
 	struct service service;
 	int err = 0;
@@ -52,25 +52,32 @@ static int remove_service(const char *name)
 		return 0;
 	service_init(&service, name);
 	/* an incomplete one has no sockets any more: removing the pins comes last */
-	if (!service_open_pins(&service)) {
-		err = group_detach_prog(&service);
+	removal->was_complete = !service_open_pins(&service);
+	if (removal->was_complete) {
+		err = group_detach_prog(&service) || group_find_prog(&service, &removal->left);
+		if (!err && removal->left.state == GROUP_WITH_PROG &&
+		    group_is_own_prog(&service, removal->left.id))
+			err = fail("the program of service %s is still attached to its group: try "
+				   "again",
+				   name);
 		if (!err)
 			generation_release_all(&service);
 	}
 	service_close(&service);
-	return err ? err : store_remove(name);
+	return err ? -1 : store_remove(name);
 }
 
 /* Remove the other directories that commands which were killed have left. */
 static int remove_leftovers(const char *name)
 {
 	char leftover[NAME_LEN + 8];
+	struct removal ignored;
 
 	snprintf(leftover, sizeof(leftover), "%s" DISCARDED, name);
-	if (remove_service(leftover))
+	if (remove_service(leftover, &ignored))
 		return -1;
 	snprintf(leftover, sizeof(leftover), "%s" UNFINISHED, name);
-	return remove_service(leftover);
+	return remove_service(leftover, &ignored);
 }
 
 /* A newer version must remove what it has made. */
@@ -158,6 +165,7 @@ int service_check_new(const char *name, const struct service_config *config, boo
 /* Remove what service_check_new() has found. */
 static int clean_up_name(const char *name)
 {
+	struct removal ignored;
 	int dir, err;
 
 	if (store_exists(name)) {
@@ -165,7 +173,7 @@ static int clean_up_name(const char *name)
 		dir = lock_stale(name);
 		if (dir < 0)
 			return -1;
-		err = remove_service(name);
+		err = remove_service(name, &ignored);
 		close(dir);
 		if (err)
 			return -1;
@@ -193,7 +201,9 @@ int service_create(struct service *service, const char *name, const struct servi
 		fail("cannot open the pins that were just made");
 	}
 	service_close(service);
-	store_remove(unfinished);
+	/* where it could not be made, there is nothing to remove */
+	if (store_exists(unfinished))
+		store_remove(unfinished);
 	return -1;
 }
 
@@ -233,29 +243,24 @@ int service_check_removable(const char *name)
 	return fail("there is no service %s: reuseportctl show lists all services", name);
 }
 
-int service_remove(const char *name, bool *was_complete)
+int service_remove(const char *name, struct removal *removal)
 {
 	char discarded[NAME_LEN + 8];
-	struct service service;
 	int dir, err;
 
-	*was_complete = true;
-
+	*removal = (struct removal){ .was_leftover = !store_exists(name), .was_complete = true };
 	/* an attach that was killed may have attached the program already */
 	if (remove_leftovers(name))
 		return -1;
-	if (!store_exists(name))
+	if (removal->was_leftover)
 		return 0;
 	dir = store_lock(name);
 	if (dir < 0)
 		return -1;
-	service_init(&service, name);
-	*was_complete = !service_open_pins(&service);
-	service_close(&service);
 	snprintf(discarded, sizeof(discarded), "%s" DISCARDED, name);
 	err = store_rename(name, discarded);
 	if (!err)
-		err = remove_service(discarded);
+		err = remove_service(discarded, removal);
 	if (err && store_exists(discarded))
 		store_rename(discarded, name);
 	close(dir);

@@ -27,7 +27,11 @@ void service_discard(struct service *service);
 
 /* Look whether there is a service @name to remove, or something left of one. */
 int service_check_removable(const char *name);
-/* @was_complete: false if pins were missing, so that the program may still be attached. */
-int service_remove(const char *name, bool *was_complete);
+struct removal {
+	bool was_leftover;	/* of an interrupted command: no service had the name */
+	bool was_complete;	/* if not, pins were missing: the program may be attached */
+	struct group_prog left;	/* what the group has now */
+};
+int service_remove(const char *name, struct removal *removal);
 
 #endif

@@ -255,9 +255,12 @@ test_pins_gone() {
 	must "$ctl" -j cleanup
 	! grep -q "127.0.0.1:$port" "$tmp/out" || broken 'a live service is listed'
 	rm -r "${root:?}/$s"
-	# "may be", where the kernel does not show which program the group has
-	refuse 'be attached to the group\|already attached to the group' \
-		"$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
+	if "$ctl" -j probe | grep -q '"group_program":true'; then
+		refuse 'BPF program \([0-9]*\), of a service that is not pinned here.* cleanup --program \1 detaches it' \
+			"$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
+	else
+		refuse 'may be attached to the group' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
+	fi
 	refuse 'cleanup lists them' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid" --force
 	must "$ctl" -j cleanup
 	says "\"address\":\"127.0.0.1:$port\",\"cookie\":[0-9]*,\"pid\":[0-9]*,\"comm\":\"helper\""
@@ -273,18 +276,88 @@ test_pins_gone() {
 	must "$ctl" detach "$s"
 }
 
-# A service with a pin missing: detach says that the program may be attached, cleanup ends that.
+# Whatever pin is missing: if detach prints that the service is detached, its program is off the
+# group, and otherwise cleanup finds the program, and takes it off.
 test_pin_missing() {
 	server A
 	attach "$pid"
-	rm "$root/$s"/*/state
-	must "$ctl" detach "$s"
-	says 'pins were missing: if its program is still attached, reuseportctl cleanup'
-	must "$ctl" cleanup
-	id=$(sed -n "s/^program \([0-9]*\) .* 4 sockets at tcp 127.0.0.1:$port, of helper.*/\1/p" "$tmp/out")
-	must "$ctl" cleanup --program "$id"
+	worker=$(children "$pid" | head -n 1)
+	for pin in $(cd "$root/$s"/1 && echo *); do
+		[ -e "$root/$s" ] || attach "$pid"
+		rm "$root/$s/1/$pin"
+		must "$ctl" detach "$s"
+		if grep -q 'is detached' "$tmp/out"; then
+			! "$helper" strip "$worker" 2>/dev/null || broken "without $pin the program is on the group"
+			continue
+		fi
+		says 'pins were missing: if its program is still attached, reuseportctl cleanup'
+		must "$ctl" cleanup
+		id=$(sed -n "s/^program \([0-9]*\) .* 4 sockets at tcp 127.0.0.1:$port, of helper.*/\1/p" "$tmp/out")
+		must "$ctl" cleanup --program "$id"
+		! "$helper" strip "$worker" 2>/dev/null || broken "cleanup has left the program on the group ($pin)"
+	done
 	attach "$pid"
 	all_from A
+}
+
+# detach does not print that a service is detached if its group has another program, which stays,
+# or if all sockets are closed, or if there was only what an interrupted command left.
+test_detach_says() {
+	server A
+	attach "$pid"
+	kill "$pid"
+	until_sockets 0
+	must "$ctl" detach "$s"
+	says "^service $s is removed: all its sockets are closed\$"
+	mkdir "$root/$s+new"
+	must "$ctl" detach "$s"
+	says "^what an interrupted command left of service $s is removed\$"
+	[ ! -e "$root/$s+new" ] || broken 'it is still there'
+	server A
+	worker=$(children "$pid" | head -n 1)
+	attach "$pid"
+	must "$helper" strip "$worker"
+	must "$ctl" detach "$s"
+	says "^service $s is detached"
+	"$ctl" -j probe | grep -q '"group_program":true' || skip 'a kernel without BTF or iterators'
+	attach "$pid"
+	"$helper" filter tcp 127.0.0.1 "$port" &
+	echo $! >>"$tmp/pids"
+	until_sockets 5
+	must "$ctl" detach "$s"
+	says "^service $s is removed: a classic BPF program, .* stays attached"
+	must "$helper" strip "$worker"
+	attach "$pid"
+	# the program of another service, whose pins are elsewhere
+	mv "$root/$s" "$root/../elsewhere-$s"
+	server B
+	must "$ctl" attach "x$s" tcp "127.0.0.1:$port" --pid "$pid" --force
+	mv "$root/../elsewhere-$s" "$root/$s"
+	must "$ctl" detach "$s"
+	says "^service $s is removed: BPF program [0-9]*, .* stays attached"
+	must "$ctl" -j show "x$s"
+	says '"program":"on"'
+}
+
+# A program without pins whose sockets are all closed is taken off the group of the sockets that
+# others have opened since.
+test_cleanup_others() {
+	server A
+	attach "$pid"
+	a=$pid
+	server B
+	worker=$(children "$pid" | head -n 1)
+	rm -r "${root:?}/$s"
+	kill "$a"
+	until_sockets 4
+	"$ctl" -j probe | grep -q '"group_program":true' || skip 'a kernel without BTF or iterators'
+	refuse 'not pinned here.*cleanup --program' "$ctl" attach "$s" tcp "127.0.0.1:$port" --pid "$pid"
+	id=$(sed -n 's/.*cleanup --program \([0-9]*\) .*/\1/p' "$tmp/out")
+	refuse "program $id is attached to no group here.*network namespace" unshare -n "$ctl" cleanup --program "$id"
+	must "$ctl" cleanup --program "$id"
+	! "$helper" strip "$worker" 2>/dev/null || broken 'the program is on the group'
+	attach "$pid"
+	all_from B
 }
 
 # A server at a link-local address is one of an interface: the address is written with it, and

@@ -116,6 +116,7 @@ test_read_only_bpffs() {
 	server U
 	refuse 'Read-only file system.*ReadWritePaths=/sys/fs/bpf' unshare -m sh -c "
 		mount -o remount,ro,bind /sys/fs/bpf && $ctl attach x$s udp 127.0.0.1:$port --pid $pid"
+	[ "$(grep -c '^reuseportctl: ' "$tmp/out")" = 1 ] || broken 'more than one sentence'
 	ip=tcp
 	all_from A
 	show
