@@ -45,7 +45,8 @@ static int sum_cookies(const struct service *service, __u64 *sum)
 /* Return 1 if another command is changing the service. */
 static int refresh(struct service *service, unsigned int *total)
 {
-	int count;
+	struct refresh done;
+	int err;
 
 	if (service_lock(service)) {
 		if (service_check_exists(service))
@@ -53,15 +54,15 @@ static int refresh(struct service *service, unsigned int *total)
 		drop_errors();
 		return 1;
 	}
-	count = hold_refresh(service);
+	err = hold_refresh(service, &done);
 	service_unlock(service);
-	if (count > 0)
-		*total += count;
-	if (count > 0)
-		say("service %s: %d new socket%s in generation %u", service->name, count,
-		    count == 1 ? "" : "s", service->now.current);
+	*total += done.nr_joined;
+	if (done.nr_joined)
+		say("service %s: %d new socket%s in generation %u", service->name, done.nr_joined,
+		    done.nr_joined == 1 ? "" : "s", service->now.current);
+	hold_report(service, &done);
 	/* the server may have exited in mid-look: the next one shows what is left */
-	if (count < 0)
+	if (err)
 		report_errors();
 	return 0;
 }

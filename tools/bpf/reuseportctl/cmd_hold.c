@@ -22,6 +22,7 @@ static int hold(struct service *service, bool dry_run)
 		hold_undo(service, &hold);
 		return -1;
 	}
+	hold_report(service, &hold.done);
 	say("service %s: %s generation %u, %s(%u) with %d socket%s", service->name,
 	    dry_run ? "would select only" : "selects only", service->now.current, info.comm,
 	    info.pid, nr, nr == 1 ? "" : "s");

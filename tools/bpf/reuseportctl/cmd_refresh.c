@@ -6,10 +6,15 @@
 
 static int refresh(struct service *service, bool dry_run)
 {
-	int count = dry_run ? hold_nr_joined(service) : hold_refresh(service);
+	struct refresh done = {};
+	int count;
 
+	if (!dry_run && hold_refresh(service, &done))
+		return -1;
+	count = dry_run ? hold_nr_joined(service) : done.nr_joined;
 	if (count < 0)
 		return -1;
+	hold_report(service, &done);
 	say("service %s: %s%d new socket%s in generation %u", service->name,
 	    dry_run ? "there would be " : "", count, count == 1 ? "" : "s", service->now.current);
 	if (!json)

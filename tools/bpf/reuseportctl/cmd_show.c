@@ -143,6 +143,7 @@ static void print_service_json(const struct view *view)
 	if (view->is_here) {
 		jsonw_uint_field(json, "sockets_outside", view->nr_outside);
 		jsonw_uint_field(json, "sockets_ipv4", view->nr_ipv4);
+		jsonw_uint_field(json, "sockets_connected", view->nr_connected);
 	}
 	jsonw_end_object(json);
 }
@@ -239,7 +240,7 @@ static void print_notes(const struct view *view)
 
 	if (view->program == PROGRAM_GONE)
 		printf("  The program is no longer attached to the group: the kernel distributes "
-		       "by hash. switch and rollback attach it again.\n");
+		       "by hash. refresh, hold, switch and rollback attach it again.\n");
 	else if (view->program == PROGRAM_REPLACED)
 		printf("  Another program is attached to the group; this service has no effect.\n");
 	if (service_is_interrupted(&view->service))
@@ -252,6 +253,11 @@ static void print_notes(const struct view *view)
 	if (view->service.now.open)
 		printf("  Open: the kernel distributes by hash over all sockets, until the next "
 		       "change.\n");
+	if (view->nr_connected)
+		printf("  %d socket%s in a slot, but connected to a peer: %s datagrams of others "
+		       "until reuseportctl refresh.\n",
+		       view->nr_connected, view->nr_connected == 1 ? " is" : "s are",
+		       view->nr_connected == 1 ? "it may get" : "they may get");
 	if (view->nr_ipv4)
 		printf("  %d socket%s at %s 0.0.0.0:%u get%s all IPv4 traffic, which this service "
 		       "does not see.\n",

@@ -62,11 +62,12 @@ static int read_backlog(struct service *service, __u32 number, struct backlog *b
 		return -1;
 	if (generation_read(service, number, &info))
 		return 0;
-	backlog->nr_sockets = generation_read_cookies(service, &info, cookies);
-	if (!backlog->nr_sockets)
-		return 0;
 	memcpy(backlog->comm, info.comm, sizeof(backlog->comm));
 	backlog->pid = info.pid;
+	backlog->nr_sockets = generation_read_cookies(service, &info, cookies);
+	/* those that it has connected are in no slot */
+	if (!backlog->nr_sockets && service->config.protocol != IPPROTO_UDP)
+		return 0;
 
 	count = sock_diag_list(&service->endpoint, &sockets);
 	if (count < 0)
@@ -187,7 +188,12 @@ int drain_wait(struct service *service, const struct drain *drain)
 			return fail("generation %u of service %s is the current one and gets new "
 				    "traffic: switch first",
 				    drain->number, service->name);
-		if (!backlog.nr_sockets)
+		if (!backlog.nr_sockets && is_udp && now_ms() - counted >= COUNT_MS) {
+			if (connections_count(service, drain->number, &connected))
+				return -1;
+			counted = now_ms();
+		}
+		if (!backlog.nr_sockets && connected <= 0)
 			/* detach empties the maps too, and then the server still serves */
 			return service_check_exists(service);
 		quiet = backlog.queued || backlog.seen != seen ? 0 : quiet + 1;

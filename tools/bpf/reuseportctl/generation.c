@@ -611,6 +611,42 @@ int generation_refresh(struct service *service, __u32 number, const struct held_
 	return write_live_slots(service, &info) || err ? -1 : 0;
 }
 
+/* Empty the slots whose sockets are in @list. Return how many. */
+static int empty_slots_of(const struct service *service, const struct generation *info,
+			  const struct socket_info *list, int count)
+{
+	int map = open_sockets(service, generation_index(service, info->number)), left = 0, i;
+	__u64 cookies[MAX_SLOTS];
+	__u32 slot;
+
+	if (map < 0)
+		return 0;
+	generation_read_cookies(service, info, cookies);
+	for (slot = 0; slot < info->slots; slot++)
+		for (i = 0; i < count && cookies[slot]; i++)
+			if (list[i].cookie == cookies[slot])
+				left += !bpf_map_delete_elem(map, &slot);
+	close(map);
+	return left;
+}
+
+int generation_leave(struct service *service, const struct socket_info *list, int count)
+{
+	struct generation info;
+	int left = 0, some;
+	__u32 number;
+
+	for_each_generation(service, number) {
+		if (!count || generation_read(service, number, &info))
+			continue;
+		some = empty_slots_of(service, &info, list, count);
+		if (some && write_live_slots(service, &info))
+			return -1;
+		left += some;
+	}
+	return left;
+}
+
 int generation_set_server(struct service *service, __u32 number, const struct server *server)
 {
 	struct generation info;

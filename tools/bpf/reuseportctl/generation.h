@@ -27,6 +27,8 @@ int generation_restore(struct service *service, const struct state *before);
  */
 int generation_refresh(struct service *service, __u32 number, const struct held_socket *sockets,
 		       int count, int *added);
+/* Take those of these sockets that are in a slot of any generation out of it. Return how many. */
+int generation_leave(struct service *service, const struct socket_info *list, int count);
 /* Another server has taken over the sockets of a generation: it is the one to stop. */
 int generation_set_server(struct service *service, __u32 number, const struct server *server);
 /* Open the service: the program selects nothing any more. Or hold it: it selects sockets of the

@@ -106,19 +106,61 @@ static int join(struct service *service, int *joined)
 	return err ? -1 : count;
 }
 
-int hold_refresh(struct service *service)
+/* A socket that is connected gets its peer's datagrams whatever the program selects. Newer
+ * kernels take it out of the group, and so out of its slot, when it connects; others do so if it
+ * was bound to the wildcard, and otherwise the program would go on selecting it for strangers.
+ */
+static int leave(struct service *service, int *left)
 {
-	int joined = 0;
+	struct socket_info *list;
+	int count;
 
-	return join(service, &joined) < 0 ? -1 : joined;
+	if (service->config.protocol != IPPROTO_UDP)
+		return 0;
+	count = sock_diag_list_connected(&service->endpoint, &list);
+	if (count > 0)
+		count = generation_leave(service, list, count);
+	free(list);
+	if (count < 0)
+		return -1;
+	*left += count;
+	return 0;
 }
 
-/* The group has lost the program: it was detached, or all sockets have left the group since. */
-static int attach_lost(struct service *service, const struct hold *hold)
+/* The group has lost the program: it was detached, or all sockets have left the group, and those
+ * that were bound since are in another one. A kernel that cannot tell may have lost it if sockets
+ * have come.
+ */
+static int attach_lost(struct service *service, const struct group_prog *prog,
+		       struct refresh *done)
 {
-	if (hold->prog.state != GROUP_WITHOUT_PROG)
+	done->has_attached = prog->state == GROUP_WITHOUT_PROG;
+	if (!done->has_attached && !(prog->state == GROUP_UNKNOWN && done->nr_joined))
 		return 0;
 	return server_replace_prog(service);
+}
+
+int hold_refresh(struct service *service, struct refresh *done)
+{
+	struct group_prog prog;
+
+	*done = (struct refresh){};
+	if (leave(service, &done->nr_left) || join(service, &done->nr_joined) < 0 ||
+	    group_find_prog(service, &prog))
+		return -1;
+	return attach_lost(service, &prog, done);
+}
+
+void hold_report(const struct service *service, const struct refresh *done)
+{
+	if (done->nr_left)
+		say("service %s: %d socket%s, connected to a peer, %s left %s", service->name,
+		    done->nr_left, done->nr_left == 1 ? "" : "s",
+		    done->nr_left == 1 ? "has" : "have",
+		    done->nr_left == 1 ? "its slot" : "their slots");
+	if (done->has_attached)
+		say("service %s: the group had lost the program, which is attached again",
+		    service->name);
 }
 
 /* Put the server's sockets into the generation until there are no more: a worker may have bound
@@ -129,7 +171,7 @@ static int join_all(struct service *service, struct hold *hold)
 	int more;
 
 	do {
-		more = join(service, &hold->nr_joined);
+		more = join(service, &hold->done.nr_joined);
 	} while (more > 0);
 	return more;
 }
@@ -137,8 +179,8 @@ static int join_all(struct service *service, struct hold *hold)
 int hold_begin(struct service *service, struct hold *hold)
 {
 	*hold = (struct hold){ .state = service->now, .has_begun = true };
-	if (group_find_prog(service, &hold->prog) || attach_lost(service, hold) ||
-	    join_all(service, hold))
+	if (group_find_prog(service, &hold->prog) || leave(service, &hold->done.nr_left) ||
+	    join_all(service, hold) || attach_lost(service, &hold->prog, &hold->done))
 		return -1;
 	if (!service->now.open)
 		return 0;
@@ -170,6 +212,8 @@ static bool is_undone(struct service *service, const struct hold *hold)
 
 void hold_undo(struct service *service, const struct hold *hold)
 {
+	const int joined = hold->done.nr_joined, left = hold->done.nr_left;
+	const struct refresh slots = { .nr_left = left };
 	const __u32 current = hold->state.current;
 
 	if (!hold->has_begun)
@@ -177,11 +221,15 @@ void hold_undo(struct service *service, const struct hold *hold)
 	report_errors();
 	if (!is_undone(service, hold))
 		return;
-	if (hold->nr_joined)
+	hold_report(service, &slots);
+	if (joined)
 		say("service %s stays with generation %u, which %d more socket%s of its server %s "
 		    "joined: nothing else has changed",
-		    service->name, current, hold->nr_joined, hold->nr_joined == 1 ? "" : "s",
-		    hold->nr_joined == 1 ? "has" : "have");
+		    service->name, current, joined, joined == 1 ? "" : "s",
+		    joined == 1 ? "has" : "have");
+	else if (left)
+		say("service %s stays with generation %u: nothing else has changed", service->name,
+		    current);
 	else
 		say("nothing has changed: service %s stays with generation %u", service->name,
 		    current);

@@ -7,17 +7,26 @@
 
 /* May it be open between changes? */
 bool hold_can_open(const struct service *service);
-/* How many sockets hold_refresh() would find now, or -1. */
+/* How many sockets would join now, or -1. */
 int hold_nr_joined(const struct service *service);
-/* Put the sockets that the server of the current generation has opened since into that, with
- * the lock held. Return how many, or -1.
+struct refresh {
+	int nr_joined;		/* sockets that the server has opened since */
+	int nr_left;		/* UDP sockets that it has connected to a peer */
+	bool has_attached;	/* the program, which the group had lost */
+};
+
+/* With the lock held, put the sockets that the server of the current generation has opened since
+ * into that, take connected UDP sockets out of the slots of all, so that no other peer's
+ * datagrams are steered to them, and attach the program if the group has none.
  */
-int hold_refresh(struct service *service);
+int hold_refresh(struct service *service, struct refresh *done);
+/* Print what a refresh has done besides. */
+void hold_report(const struct service *service, const struct refresh *done);
 /* What a change has to put back if it fails. */
 struct hold {
 	struct state state;
 	struct group_prog prog;
-	int nr_joined;		/* sockets that hold_begin() has put into the generation */
+	struct refresh done;
 	bool has_begun;
 };
 

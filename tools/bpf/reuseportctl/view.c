@@ -295,6 +295,33 @@ static int view_connections(struct view *view, bool all)
 	return 0;
 }
 
+/* Has a slot of any generation this socket? */
+static bool has_slot(const struct view *view, __u64 cookie)
+{
+	int g, i;
+
+	for (g = 0; g < view->nr_generations; g++)
+		for (i = 0; i < view->generations[g].nr_slots; i++)
+			if (view->generations[g].slots[i].cookie == cookie)
+				return true;
+	return false;
+}
+
+/* Sockets that were connected to a peer after they had got their slot. */
+static int view_connected(struct view *view)
+{
+	struct socket_info *list;
+	int count, i;
+
+	if (view->service.config.protocol != IPPROTO_UDP)
+		return 0;
+	count = sock_diag_list_connected(&view->service.endpoint, &list);
+	for (i = 0; i < count; i++)
+		view->nr_connected += has_slot(view, list[i].cookie);
+	free(list);
+	return count < 0 ? -1 : 0;
+}
+
 /* Sockets at 0.0.0.0 are in another group than dual-stack ones at [::], and are preferred. */
 static int view_ipv4(struct view *view)
 {
@@ -397,7 +424,8 @@ int views_load(struct views *views, const char *name, bool all)
 		return -1;
 	for (i = 0; i < views->count; i++)
 		if (view_connections(&views->list[i], all && views->list[i].is_here) ||
-		    (all && views->list[i].is_here && view_ipv4(&views->list[i])))
+		    (all && views->list[i].is_here &&
+		     (view_ipv4(&views->list[i]) || view_connected(&views->list[i]))))
 			return -1;
 	return join(views, all);
 }

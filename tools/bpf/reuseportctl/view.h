@@ -40,6 +40,7 @@ struct view {
 	int nr_generations;
 	int nr_outside;			/* sockets that are in no generation */
 	const struct held_socket *outside;	/* one of them */
+	int nr_connected;		/* UDP sockets in slots that are connected to a peer */
 	int nr_ipv4;			/* sockets at 0.0.0.0 beside a dual-stack service */
 	enum view_program program;
 	__u64 flow_stats[FLOW_OUTCOMES];	/* with --udp flow or quic */

@@ -21,7 +21,7 @@ dump_map() {
 snapshot() {
 	"$ctl" -j show "$s" | sed 's/"\(queue\|connections\)":[0-9]*,//g'
 	"$ctl" flows "$s" 2>&1 | sed 's/  silent .*//' | sort
-	for map in state generation_info generations counters; do dump_map $map; done
+	for map in state generations counters; do dump_map $map; done
 	# local address and inode of those that are bound
 	awk -v port=":$(printf %04X "$port")" 'index($2, port) && $4 ~ "0A|07" { print $2, $10 }' /proc/net/$ip | sort
 	processes
@@ -115,7 +115,8 @@ restart_exits() {
 	failing 'forced, own program' begun 'has 4 of 5 sockets' --force --wait 5 --timeout 300ms $new -p $at
 	failing 'takes over' begun 'has taken over the sockets of generation 1' -- \
 		"$helper" inherit "$worker" $ip B
-	try 'restart: no duplicates' begun 'cannot duplicate' "$helper" unable "$ctl" restart "$s" $new $at
+	! "$helper" unable true 2>/dev/null ||
+		try 'restart: no duplicates' begun 'cannot duplicate' "$helper" unable "$ctl" restart "$s" $new $at
 }
 
 # The exits of switch, with servers that have been started by hand.
@@ -132,7 +133,8 @@ switch_exits() {
 	try 'switch: no socket' begun 'has 0 of 4 sockets' "$ctl" switch "$s" --pid $idle --timeout 100ms
 	sockets=2 server C -w 2
 	try 'switch: too few' begun 'has 2 of 4 sockets' "$ctl" switch "$s" --pid "$pid" --timeout 100ms
-	try 'switch: no duplicates' begun 'cannot duplicate' "$helper" unable "$ctl" switch "$s" --pid "$pid" --wait 2
+	! "$helper" unable true 2>/dev/null ||
+		try 'switch: no duplicates' begun 'cannot duplicate' "$helper" unable "$ctl" switch "$s" --pid "$pid" --wait 2
 	kill "$pid"
 	until_sockets 4
 	server C -b lo
@@ -174,14 +176,7 @@ test_exits_open() {
 	switch_exits
 }
 
-# The same for a held one.
-test_exits_held() {
-	begin_exits --hold
-	restart_exits
-	switch_exits
-}
-
-# The same for one that knows flows.
+# The same for one that is held, and knows flows.
 test_exits_flow() {
 	ip=udp
 	begin_exits
@@ -289,7 +284,7 @@ test_exits_program() {
 	mv "$root/../elsewhere-$s" "$root/$s"
 	show
 	says '"program":"replaced"'
-	try 'restart: replaced' early 'BPF program [0-9]* is already' "$ctl" restart "$s" -- true
+	try 'restart: replaced' early 'BPF program [0-9]*, .* is already attached' "$ctl" restart "$s" -- true
 	try 'restart: replaced' begun 'has exited' "$ctl" restart "$s" --force -- true
 	try 'switch: replaced' begun 'has 0 of' "$ctl" switch "$s" --pid $idle --force --timeout 50ms
 	rm -r "$root/../elsewhere-x$s"

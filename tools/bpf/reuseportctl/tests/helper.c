@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Servers, clients and tools for the tests of reuseportctl.
  *
- * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-b INTERFACE] [-a] [-c] [-D] [-i] [-k]
- *	[-m] [-n] [-p] [-r] [-x] tcp|udp ADDR PORT NAME
+ * helper serve [-w WORKERS] [-s SOCKETS] [-d MS] [-u UID] [-b INTERFACE] [-a] [-c] [-C] [-D] [-i]
+ *	[-k] [-m] [-n] [-p] [-r] [-x] tcp|udp ADDR PORT NAME
  *	A server of WORKERS processes (4) with SOCKETS sockets (1) each. It answers each
  *	connection or datagram with NAME. SIGTERM ends it: the workers answer what is
  *	queued, close their sockets, and exit.
  *	-a	accept and read nothing, not even on SIGTERM
  *	-b	bind the sockets of the first worker to INTERFACE
  *	-c	give each UDP peer a socket of its own, connected to it
+ *	-C	connect the bound socket to each UDP peer, and bind a new one for others
  *	-d	wait MS milliseconds before bind()
  *	-D	set TCP_DEFER_ACCEPT
  *	-i	answer with NAME and the number of the worker, from 0
@@ -239,21 +240,23 @@ static bool answer_one(int type, int fd, const char *name)
 	return true;
 }
 
-static bool connecting;
+static bool connecting, swapping;
 
-/* A socket of its own for the peer that has sent a datagram to @fd, and the answer. */
-static int connect_peer(const struct target *target, int fd, const char *name)
+/* A socket of its own for the peer that has sent a datagram to *@fd, and the answer. */
+static int connect_peer(const struct target *target, int *fd, const char *name)
 {
 	struct sockaddr_storage from;
 	socklen_t len = sizeof(from);
 	char text[64];
 	int own;
 
-	if (recvfrom(fd, text, sizeof(text), 0, (void *)&from, &len) < 0)
+	if (recvfrom(*fd, text, sizeof(text), 0, (void *)&from, &len) < 0)
 		return -1;
-	own = open_server(target, true);
+	own = swapping ? *fd : open_server(target, true);
 	if (connect(own, (void *)&from, len))
 		die("connect");
+	if (swapping)
+		*fd = open_server(target, true);
 	send(own, name, strlen(name), 0);
 	return own;
 }
@@ -282,7 +285,7 @@ static int work(const struct target *target, int sockets, bool reuseport, bool d
 				answer_one(target->type, fds[i].fd, name);
 				continue;
 			}
-			own = connect_peer(target, fds[i].fd, name);
+			own = connect_peer(target, &fds[i].fd, name);
 			if (own >= 0 && sockets < MAX_SOCKETS)
 				fds[sockets++] = (struct pollfd){ own, POLLIN, 0 };
 		}
@@ -368,7 +371,7 @@ static int serve(int argc, char **argv)
 	int delay = 0, option, status = 0, i;
 	sigset_t signals;
 
-	while ((option = getopt(argc, argv, "w:s:d:u:b:acDikmnprx")) > 0) {
+	while ((option = getopt(argc, argv, "w:s:d:u:b:acCDikmnprx")) > 0) {
 		switch (option) {
 		case 'w':
 			server.workers = atoi(optarg);
@@ -395,6 +398,9 @@ static int serve(int argc, char **argv)
 			break;
 		case 'c':
 			connecting = true;
+			break;
+		case 'C':
+			connecting = swapping = true;
 			break;
 		case 'D':
 			deferring = true;

@@ -170,3 +170,104 @@ test_id() {
 	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --udp id:2:3
 	ask 0909010003 B3
 }
+
+# A server that connects its bound socket to each peer, and binds a new one for the next: the
+# connected sockets are in no slot after a refresh, the program is attached to the group of the
+# new one, a restart moves no peer, and the old server is in use as long as it has peers.
+test_connected_later() {
+	ip=udp
+	for host in 127.0.0.1 0.0.0.0; do
+		port=$((port + 1))
+		address=$host
+		serve A -C -w 1
+		a=$pid
+		wait_until 'a bound socket' has_bound 1 udp
+		must "$ctl" attach "$s" udp "$address:$port" --pid "$a"
+		host=127.0.0.1
+		for n in 1 2 3 4 5; do
+			"$helper" load -c 1000000 -p 20 udp 127.0.0.1 "$port" >"$tmp/load_$n" &
+			eval "load_$n=$!"
+			echo $! >>"$tmp/pids"
+			wait_until "$n connected sockets" has_connected $n
+			must "$ctl" show "$s"
+			must "$ctl" refresh "$s"
+			says ' 1 new socket in generation 1'
+		done
+		must "$ctl" -j show "$s"
+		says '"sockets":1,' '"connections":5,' '"sockets_connected":0'
+		! grep -q '"program":"\(gone\|replaced\)"' "$tmp/out" || broken 'the program is not attached'
+		"$ctl" restart "$s" --idle 300ms -- "$helper" serve -w 1 udp $address "$port" B >"$tmp/restart" 2>&1 &
+		restart=$!
+		echo $restart >>"$tmp/pids"
+		until_said "$tmp/restart" 'switched to generation 2'
+		pid_of B >/dev/null
+		all_from B
+		usleep 1500000
+		kill -0 "$a" || broken 'the old server was stopped while it has peers'
+		kill -0 $restart || broken 'restart does not wait'
+		for n in 1 2 3 4 5; do
+			eval "kill \$load_$n; wait \$load_$n" || broken "peer $n had failures"
+			cp "$tmp/load_$n" "$tmp/out"
+			says '^failed 0$' '^moved 0$' '^A [0-9]*$'
+		done
+		kill "$a"
+		wait $restart || { cp "$tmp/restart" "$tmp/out" && broken 'the restart failed'; }
+		must "$ctl" detach "$s"
+		says 'is detached'
+		kill "$(pid_of B)"
+		wait_until 'no socket' has_bound 0 udp
+	done
+}
+
+# COUNT UDP sockets at the port are connected to a peer.
+has_connected() {
+	[ "$(grep -ciE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$port") [0-9A-F:]+ 01" /proc/net/udp)" = "$1" ]
+}
+
+# A generation whose sockets have all been connected to peers is still in use.
+test_connected_all() {
+	ip=udp
+	sockets=1 server A -C -w 1
+	a=$pid
+	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$a" --udp none --hold
+	sockets=1 server B -w 1
+	must "$ctl" switch "$s" --pid "$pid"
+	# now A gets datagrams, too, by hash
+	must "$helper" strip "$(children "$pid")"
+	must "$helper" load -f 40 udp 127.0.0.1 "$port"
+	says '^A [1-9]'
+	connected=$(sed -n 's/^A //p' "$tmp/out")
+	must "$ctl" refresh "$s"
+	! "$ctl" -j probe | grep -q '"group_program":true' ||
+		says 'the group had lost the program, which is attached again'
+	must "$ctl" -j show "$s"
+	says '"sockets_connected":0'
+	refuse "is still in use after.* $connected .*connected to a peer" \
+		"$ctl" drain "$s" --generation 1 --idle 100ms --timeout 1s --kill TERM
+	kill -0 "$a" || broken 'the old server was stopped'
+	kill "$a"
+	must "$ctl" drain "$s" --generation 1 --idle 100ms --kill TERM
+	all_from B
+}
+
+# A socket that was connected after it got its slot leaves that by refresh, on a kernel that has not
+# taken it out, and nobody else's datagrams go there.
+test_connected_in_slot() {
+	ip=udp
+	sockets=2 server A -C -w 2
+	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid"
+	begin_load -c 1000000 -f 1 -p 20
+	wait_until 'a connected socket' has_connected 1
+	must "$ctl" -j show "$s"
+	in_slot=$(sed -n 's/.*"sockets_connected":\([0-9]*\).*/\1/p' "$tmp/out")
+	must "$ctl" show "$s"
+	[ "$in_slot" = 0 ] || says '1 socket is in a slot, but connected to a peer'
+	must "$ctl" refresh "$s"
+	says "^service $s: 1 new socket in generation 1\$"
+	[ "$in_slot" = 0 ] || says '1 socket, connected to a peer, has left its slot'
+	must "$ctl" -j show "$s"
+	says '"sockets":2,' '"sockets_connected":0' '"sockets_outside":0'
+	echo "# $in_slot connected socket was in a slot"
+	finish_load
+	says '^moved 0$'
+}
