@@ -313,8 +313,8 @@ test_exits_two() {
 		broken 'the other service has changed'
 }
 
-# Whatever system call of these fails in restart and switch, one of two is so: the command has
-# switched, or it fails and all is as before. STEP=9: every 9th call.
+# Whatever system call of these fails in switch, what it prints is true: it has switched, or nothing
+# has changed. STEP=9: every 9th call.
 test_exits_fault() {
 	server A
 	a=$pid
