@@ -114,7 +114,8 @@ test_upgrade_drain() {
 	attach "$a"
 	server B
 	must "$ctl" switch "$s" --pid "$pid"
-	"$ctl" drain "$s" --idle 2s --kill TERM >"$tmp/drain" 2>&1 &
+	# it does not end by itself: it would lock the service
+	"$ctl" drain "$s" --idle 600s --kill TERM >"$tmp/drain" 2>&1 &
 	drain=$!
 	echo $drain >>"$tmp/pids"
 	until_said "$tmp/drain" 'generation 1'
