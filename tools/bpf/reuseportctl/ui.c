@@ -62,15 +62,23 @@ void drop_errors(void)
 	nr_errors = 0;
 }
 
+/* With one write(): the server that restart has started may have the same file. */
+static void print_line(const char *format, va_list args)
+{
+	char text[MAX_SENTENCE];
+
+	vsnprintf(text, sizeof(text), format, args);
+	fprintf(stderr, "%s\n", text);
+}
+
 void say(const char *format, ...)
 {
 	va_list args;
 
 	end_line();
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	print_line(format, args);
 	va_end(args);
-	fputc('\n', stderr);
 }
 
 void progress(const char *format, ...)
@@ -86,13 +94,14 @@ void progress(const char *format, ...)
 		last = now_ms();
 	}
 	va_start(args, format);
-	if (is_terminal)
+	if (is_terminal) {
 		fputs("\r\033[K", stderr);
-	vfprintf(stderr, format, args);
+		vfprintf(stderr, format, args);
+		line_open = true;
+	} else {
+		print_line(format, args);
+	}
 	va_end(args);
-	line_open = true;
-	if (!is_terminal)
-		end_line();
 }
 
 int ui_begin_json(bool pretty)
