@@ -10,7 +10,7 @@
 
 #include "ui.h"
 
-#define MAX_OPTIONS	12
+#define MAX_OPTIONS	20
 #define MAX_NUMBERS	16
 
 enum option_kind {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* drain: wait until a generation has no work left, and stop its server. */
 #include "args.h"
+#include "canary.h"
 #include "drain.h"
 #include "hold.h"
 
@@ -22,6 +23,8 @@ static int choose(const struct service *service, __u32 *number)
 		return fail("generation %u of service %s is the current one and gets new traffic: "
 			    "switch first",
 			    *number, service->name);
+	if (service->now.canary == *number)
+		return canary_require_none(service, "drain the other one");
 	return 0;
 }
 

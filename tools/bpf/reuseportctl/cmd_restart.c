@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* restart: start the new server, wait for it, switch, drain and stop the old one.
+/* restart: start the new server, wait for it, switch, drain and stop the old one. With a canary
+ * the new server gets a share first, and is drained and stopped if it fails.
  *
  * The new server is a child of ours, or its child is, if it daemonizes: as a subreaper we
  * adopt what it leaves behind. Up to the switch we can stop all of it, and do so if it fails
@@ -25,6 +26,7 @@
 #include <sys/wait.h>
 
 #include "args.h"
+#include "canary.h"
 #include "drain.h"
 #include "hold.h"
 #include "interrupt.h"
@@ -55,6 +57,7 @@ static int check_status(int status)
 static bool has_failed(void)
 {
 	struct process *tree;
+	siginfo_t ended = {};
 	int status, left;
 
 	if (interrupt_is_pending())
@@ -66,9 +69,10 @@ static bool has_failed(void)
 		if (check_status(status))
 			return true;
 	}
-	/* a daemon; what it leaves behind is ours to wait for */
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		;
+	/* a daemon; what it leaves behind is ours to wait for, but not the check of a canary */
+	while (!waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) && ended.si_pid &&
+	       !canary_is_check(ended.si_pid))
+		waitpid(ended.si_pid, NULL, WNOHANG);
 	left = find_descendants(&tree);
 	free(tree);
 	return left < 1 ? fail("the new server has exited") : false;
@@ -223,6 +227,7 @@ struct plan {
 	bool force;
 	struct server self;	/* whose descendants the new server is */
 	struct server_wait wait;
+	struct canary canary;
 	int nr_services;
 };
 
@@ -284,6 +289,42 @@ static int check_distinct(const struct arguments *args)
 	return 0;
 }
 
+/* The canary's share comes before the steps, unless it is the first of them. */
+static int read_canary(const struct arguments *args, struct canary *canary)
+{
+	static const char *const needs_canary[] = { "--for", "--check", "--every", "--max-queue" };
+	const char *share = args_text(args, "--canary"), *steps = args_text(args, "--steps");
+	char all[256];
+	unsigned int i;
+
+	canary->check = args_text(args, "--check");
+	canary->duration = args_number(args, "--for", CANARY_FOR_MS);
+	canary->every = args_number(args, "--every", CANARY_EVERY_MS);
+	canary->max_queue = args_number(args, "--max-queue", 0);
+	canary->is_over = has_failed;
+	if (args_text(args, "--every") && !canary->check)
+		return fail("--every is the time between two runs of --check COMMAND");
+	if (share && canary_parse_share(share, &canary->steps[0]))
+		return -1;
+	canary->nr_steps = !!share;
+	if (steps) {
+		__u32 first = canary->steps[0];
+
+		if (canary_parse_steps(steps, canary))
+			return -1;
+		if (share && canary->steps[0] != first) {
+			snprintf(all, sizeof(all), "%s,%s", share, steps);
+			return canary_parse_steps(all, canary);
+		}
+		return 0;
+	}
+	for (i = 0; i < ARRAY_SIZE(needs_canary) && !share; i++)
+		if (args_text(args, needs_canary[i]))
+			return fail("%s is for a canary: --canary 5%%, for instance, or --steps",
+				    needs_canary[i]);
+	return 0;
+}
+
 static int read_args(const struct arguments *args, struct plan *plan)
 {
 	const char *kill_by = args_text(args, "--kill");
@@ -311,7 +352,7 @@ static int read_args(const struct arguments *args, struct plan *plan)
 	};
 	plan->force = args_flag(args, "--force");
 	plan->output_to = args_text(args, "--output");
-	if (drain_check_pid_file(plan->drain.pid_file) ||
+	if (read_canary(args, &plan->canary) || drain_check_pid_file(plan->drain.pid_file) ||
 	    proc_parse_signals(kill_by ? kill_by : "TERM", &plan->drain.signals) ||
 	    output_check(plan->output_to))
 		return -1;
@@ -368,7 +409,8 @@ static int open_targets(const struct arguments *args, struct plan *plan,
 			return -1;
 		plan->nr_services++;
 		plan->force |= service->config.flags & SERVICE_FORCE;
-		if (require_netns(service) || find_serving(service, &targets[i].old_gen) ||
+		if (require_netns(service) || canary_require_none(service, "restart") ||
+		    find_serving(service, &targets[i].old_gen) ||
 		    (!plan->force && server_check_prog(service, targets[i].old_gen) < 0) ||
 		    (!plan->old_pid && server_check_holders(service, targets[i].old_gen, true)) ||
 		    (plan->old_pid &&
@@ -439,10 +481,15 @@ static void print_plan(const struct switch_target *targets, const struct plan *p
 
 	for (i = 0; i < plan->nr_services; i++) {
 		const struct service *service = &targets[i].service;
+		char share[SHARE_LEN], steps[96] = "";
 
-		say("would start %s, switch service %s to it as generation %u, and drain and stop "
+		if (plan->canary.nr_steps)
+			snprintf(steps, sizeof(steps), "try it with %s of what is new in %d step%s, ",
+				 canary_format_share(plan->canary.steps[0], share),
+				 plan->canary.nr_steps, plan->canary.nr_steps == 1 ? "" : "s");
+		say("would start %s, %sswitch service %s to it as generation %u, and drain and stop "
 		    "generation %u",
-		    plan->command[0], service->name, generation_next(service),
+		    plan->command[0], steps, service->name, generation_next(service),
 		    targets[i].old_gen);
 	}
 	if (json)
@@ -492,33 +539,109 @@ static int wait_for_sockets(struct switch_target *targets, const struct plan *pl
 	return server_settle(&plan->wait);
 }
 
+static void drop_all(struct switch_target *targets, int count)
+{
+	int i;
+
+	for (i = 0; i < count; i++)
+		if (targets[i].new_gen)
+			generation_drop(&targets[i].service, targets[i].new_gen);
+}
+
 /* All or none. */
-static int switch_all(struct switch_target *targets, int count, const struct process *process,
-		      bool force)
+static int prepare_all(struct switch_target *targets, int count, const struct process *process,
+		       bool force)
 {
 	const struct server server = { .nr = 1, .list[0] = *process };
-	int prepared, switched, i, err = 0;
-	struct state held;
+	int prepared, err = 0;
 
 	for (prepared = 0; prepared < count && !err; prepared++)
 		err = server_prepare(&targets[prepared].service, targets[prepared].sockets,
 				     targets[prepared].count, &server, force,
 				     &targets[prepared].new_gen);
+	if (err)
+		drop_all(targets, prepared);
+	return err;
+}
+
+/* All or none. */
+static int switch_all(struct switch_target *targets, int count)
+{
+	int switched, i, err = 0;
+	struct state held;
+
 	for (switched = 0; switched < count && !err; switched++)
 		err = generation_switch(&targets[switched].service, targets[switched].new_gen);
-	if (!err)
-		return 0;
-	for (i = 0; i < switched; i++) {
+	for (i = 0; i < switched && err; i++) {
 		/* the new server still runs, and must not get anything */
 		held = targets[i].hold.state;
 		held.open = 0;
 		generation_restore(&targets[i].service, &held);
 	}
-	for (i = 0; i < prepared; i++)
-		if (targets[i].new_gen)
-			generation_drop(&targets[i].service, targets[i].new_gen);
 	return err;
 }
+
+/* -- A canary ------------------------------------------------------------------------------ */
+
+/* It gets nothing any more: let it finish what it has, and stop it. */
+static int end_canary(struct switch_target *targets, const struct plan *plan)
+{
+	struct drain_target stops[MAX_SERVICES * MAX_PROCESSES];
+	int i, stopping = 0, err = 0, len = 0;
+	char resume_cmd[MAX_SENTENCE - 512];
+	struct drain drain = plan->drain;
+	bool signalled;
+
+	report_errors();
+	/* from here on a signal ends us, and the server goes on */
+	interrupt_release();
+	drain.pid_file = NULL;
+	drain.end = now_ms() + plan->drain_timeout;
+	for (i = 0; i < plan->nr_services; i++) {
+		service_unlock(&targets[i].service);
+		drain.number = targets[i].new_gen;
+		len += drain_describe(resume_cmd + len, sizeof(resume_cmd) - len,
+				      &targets[i].service, &drain, i == plan->nr_services - 1);
+		if (i < plan->nr_services - 1)
+			len += sprintf(resume_cmd + len, " && ");
+		say("service %s: generation %u gets all of what is new again; generation %u is "
+		    "drained and stopped",
+		    targets[i].service.name, targets[i].old_gen, targets[i].new_gen);
+	}
+	drain.resume_cmd = resume_cmd;
+	for (i = 0; i < plan->nr_services && !err; i++) {
+		drain.number = targets[i].new_gen;
+		err = drain_wait(&targets[i].service, &drain);
+		drain_add_targets(stops, &stopping, &targets[i].service, drain.number, false);
+	}
+	if (!err)
+		err = drain_stop(stops, stopping, NULL, &drain, &signalled);
+	if (!err)
+		kill_new_server();
+	for (i = 0; i < plan->nr_services && !err; i++) {
+		err = service_lock(&targets[i].service) || hold_end(&targets[i].service);
+		service_unlock(&targets[i].service);
+		if (!err)
+			say("generation %u of service %s has stopped", targets[i].new_gen,
+			    targets[i].service.name);
+	}
+	return err;
+}
+
+static int try_canary(struct switch_target *targets, const struct plan *plan)
+{
+	struct canary_target tried[MAX_SERVICES];
+	int i;
+
+	for (i = 0; i < plan->nr_services; i++)
+		tried[i] = (struct canary_target){
+			.service = &targets[i].service,
+			.number = targets[i].new_gen,
+		};
+	return canary_run(tried, plan->nr_services, &plan->canary);
+}
+
+/* -- Putting back --------------------------------------------------------------------------- */
 
 /* All is as before, or it is said what is not. */
 static void undo_all(struct switch_target *targets, int count)
@@ -529,9 +652,9 @@ static void undo_all(struct switch_target *targets, int count)
 		hold_undo(&targets[i].service, &targets[i].hold);
 }
 
-/* With the locks held: from nothing to the switch, or back to nothing. */
-static int start_and_switch(struct switch_target *targets, const struct plan *plan,
-			    struct process *server)
+/* With the locks held: from nothing to generations that are filled, or back to nothing. */
+static int start_and_prepare(struct switch_target *targets, const struct plan *plan,
+			     struct process *server)
 {
 	char number[16];
 	int err;
@@ -542,7 +665,7 @@ static int start_and_switch(struct switch_target *targets, const struct plan *pl
 	if (err)
 		return -1;
 	if (!wait_for_sockets(targets, plan) && !find_server(targets[0].sockets[0].pid, server) &&
-	    !has_failed() && !switch_all(targets, plan->nr_services, server, plan->force))
+	    !has_failed() && !prepare_all(targets, plan->nr_services, server, plan->force))
 		return 0;
 	kill_new_server();
 	return -1;
@@ -553,7 +676,21 @@ static int bring_up(struct switch_target *targets, const struct plan *plan, stru
 	char resume_cmd[MAX_SENTENCE - 512];
 	int err, i;
 
-	err = start_and_switch(targets, plan, server);
+	err = start_and_prepare(targets, plan, server);
+	if (!err && plan->canary.nr_steps) {
+		err = try_canary(targets, plan) || switch_all(targets, plan->nr_services);
+		if (err) {
+			ui_set_status(STATUS_CANARY);
+			end_canary(targets, plan);
+			return -1;
+		}
+	} else if (!err) {
+		err = switch_all(targets, plan->nr_services);
+		if (err) {
+			drop_all(targets, plan->nr_services);
+			kill_new_server();
+		}
+	}
 	for (i = 0; i < plan->nr_services; i++)
 		free(targets[i].sockets);
 	if (err) {

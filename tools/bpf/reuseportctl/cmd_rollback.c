@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "args.h"
+#include "canary.h"
 #include "server.h"
 #include "service.h"
 
@@ -77,7 +78,8 @@ int cmd_rollback(const struct arguments *args)
 	if (args_require_name(args) || service_open_locked(&service, args->words[0]))
 		return -1;
 	force |= service.config.flags & SERVICE_FORCE;
-	err = require_netns(&service);
+	err = require_netns(&service) ||
+	      canary_require_none(&service, "roll back if that is still needed");
 	if (!err && generation_read(&service, generation_previous(&service), &info))
 		err = fail("service %s has no generation before %u that still has sockets: start "
 			   "the old server again and switch to it",

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "args.h"
+#include "canary.h"
 #include "view.h"
 
 static const char *mode_text(const struct steering *steering, char *text)
@@ -22,6 +23,11 @@ static const char *mode_text(const struct steering *steering, char *text)
 static bool is_current(const struct view *view, const struct generation_view *generation)
 {
 	return generation->info.number == view->service.now.current;
+}
+
+static bool is_canary(const struct view *view, const struct generation_view *generation)
+{
+	return generation->info.number == view->service.now.canary;
 }
 
 /* Entries that have been used, of those there are; flows that have ended may be in them. */
@@ -74,6 +80,9 @@ static void print_generation_json(const struct view *view, const struct generati
 	jsonw_start_object(json);
 	jsonw_uint_field(json, "generation", generation->info.number);
 	jsonw_bool_field(json, "current", is_current(view, generation));
+	if (is_canary(view, generation))
+		jsonw_uint_field(json, "share_ppm",
+				 canary_share_ppm(view->service.now.share));
 	generation_get_server(&generation->info, &server);
 	jsonw_uint_field(json, "pid", server.list[0].pid);
 	jsonw_string_field(json, "comm", server.list[0].comm);
@@ -116,6 +125,8 @@ static void print_service_json(const struct view *view)
 		jsonw_string_field(json, "program", programs[view->program]);
 	jsonw_uint_field(json, "current", view->service.now.current);
 	jsonw_bool_field(json, "open", view->service.now.open);
+	if (view->service.now.canary)
+		jsonw_uint_field(json, "canary", view->service.now.canary);
 	if (view_has_flows(view)) {
 		jsonw_name(json, "flow_table");
 		jsonw_start_object(json);
@@ -169,7 +180,8 @@ static void print_slot(const struct slot_view *slot)
 
 static void print_generation(const struct view *view, const struct generation_view *generation)
 {
-	char when[32], connections[32] = "", who[SERVER_LEN];
+	char when[32], connections[32] = "", who[SERVER_LEN], role[SHARE_LEN + 32] = "";
+	char share[SHARE_LEN];
 	struct server server;
 	time_t since = generation->info.since;
 	int i;
@@ -179,10 +191,14 @@ static void print_generation(const struct view *view, const struct generation_vi
 	if (generation->connections != CONNECTIONS_UNKNOWN)
 		sprintf(connections, "  %d connection%s", generation->connections,
 			generation->connections == 1 ? "" : "s");
+	if (is_current(view, generation))
+		strcpy(role, " (current)");
+	else if (is_canary(view, generation))
+		sprintf(role, " (canary, %s)",
+			canary_format_share(view->service.now.share, share));
 	printf("  generation %u%s  %s  %d of %u sockets%s  since %s\n",
-	       generation->info.number, is_current(view, generation) ? " (current)" : "",
-	       proc_format_server(&server, who), generation->nr_slots, generation->info.slots,
-	       connections, when);
+	       generation->info.number, role, proc_format_server(&server, who),
+	       generation->nr_slots, generation->info.slots, connections, when);
 	if (generation->nr_slots)
 		printf("    %4s  %8s  %-20s  %7s  %5s  %9s  %9s\n", "slot", "cookie", "process",
 		       "queue", "drops", "packets", "new flows");
@@ -258,6 +274,15 @@ static void print_notes(const struct view *view)
 		       "until reuseportctl refresh.\n",
 		       view->nr_connected, view->nr_connected == 1 ? " is" : "s are",
 		       view->nr_connected == 1 ? "it may get" : "they may get");
+	if (view->service.now.canary && !generation_has_sockets(&view->service,
+								 view->service.now.canary))
+		printf("  The canary, generation %u, has no socket any more: generation %u gets "
+		       "all of what is new. reuseportctl abort %s ends it.\n",
+		       view->service.now.canary, view->service.now.current, view->name);
+	else if (view->service.now.canary)
+		printf("  Generation %u is tried: reuseportctl promote %s switches to it, abort %s "
+		       "gives it nothing any more.\n",
+		       view->service.now.canary, view->name, view->name);
 	if (view->nr_ipv4)
 		printf("  %d socket%s at %s 0.0.0.0:%u get%s all IPv4 traffic, which this service "
 		       "does not see.\n",

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "args.h"
+#include "canary.h"
 #include "hold.h"
 #include "interrupt.h"
 #include "server.h"
@@ -32,6 +33,8 @@ struct plan {
 	bool is_new;			/* make a generation of the sockets */
 	bool is_successor;		/* it has the sockets of another server's generation */
 	__u32 number;			/* the generation to switch to */
+	bool is_canary;			/* it gets a share only: */
+	__u32 share;
 	struct held_socket *sockets;	/* of it */
 	int count;
 };
@@ -91,6 +94,17 @@ static int make_plan(const struct service *service, const struct server_wait *wa
 	return plan_existing(service, force, plan);
 }
 
+/* A canary may be given another share, or be switched to; nothing else before it ends. */
+static int check_canary(const struct service *service, const struct plan *plan)
+{
+	if (plan->is_canary && plan->number == service->now.current)
+		return fail("generation %u of service %s is the current one: --share is for a "
+			    "server that is to get a part of what is new",
+			    plan->number, service->name);
+	return plan->number == service->now.canary ? 0 :
+						     canary_require_none(service, "switch");
+}
+
 /* What carrying it out would find. */
 static int check(const struct service *service, bool force, const struct plan *plan)
 {
@@ -116,10 +130,27 @@ static int carry_out(struct service *service, bool force, struct plan *plan)
 		err = generation_set_server(service, plan->number, &plan->server);
 	if (err)
 		return -1;
-	err = generation_switch(service, plan->number);
+	err = plan->is_canary ? generation_set_canary(service, plan->number, plan->share) :
+				generation_switch(service, plan->number);
 	if (err && plan->is_new)
 		generation_drop(service, plan->number);
 	return err;
+}
+
+static void report(const struct service *service, const struct plan *plan, bool dry_run)
+{
+	char share[SHARE_LEN];
+
+	if (plan->is_canary)
+		say("service %s: generation %u, %s, %s %s of what is new, generation %u the rest",
+		    service->name, plan->number, plan->who, dry_run ? "would get" : "gets",
+		    canary_format_share(plan->share, share), service->now.current);
+	else
+		say("service %s: %s generation %u, %s%s", service->name,
+		    dry_run ? "would switch to" : "switched to", plan->number, plan->who,
+		    plan->is_new       ? "" :
+		    plan->is_successor ? ", which has taken over its sockets" :
+					 ", which had these sockets before");
 }
 
 static void print_json(const struct service *service, const struct plan *plan, bool dry_run)
@@ -129,6 +160,7 @@ static void print_json(const struct service *service, const struct plan *plan, b
 	jsonw_string_field(json, "service", service->name);
 	jsonw_uint_field(json, "generation", plan->number);
 	jsonw_bool_field(json, "new", plan->is_new);
+	jsonw_bool_field(json, "canary", plan->is_canary);
 	proc_print_server(&plan->server);
 	jsonw_uint_field(json, "sockets", plan->count);
 	jsonw_end_object(json);
@@ -145,11 +177,13 @@ int cmd_switch(const struct arguments *args)
 	struct hold hold = {};
 	struct service service;
 	struct plan plan = {};
+	const char *share = args_text(args, "--share");
 	const __u32 *pids;
 	int nr_pids, err;
 
-	if (args_require_name(args))
+	if (args_require_name(args) || (share && canary_parse_share(share, &plan.share)))
 		return -1;
+	plan.is_canary = share;
 	nr_pids = args_numbers(args, "--pid", &pids);
 	if (!nr_pids)
 		return fail("--pid PID is required: the main process of the server to switch to");
@@ -168,6 +202,8 @@ int cmd_switch(const struct arguments *args)
 		err = make_plan(&service, &wait, force, &plan);
 	}
 	if (!err)
+		err = check_canary(&service, &plan);
+	if (!err)
 		err = args->dry_run ? check(&service, force, &plan) :
 				      carry_out(&service, force, &plan);
 	if (err)
@@ -175,11 +211,7 @@ int cmd_switch(const struct arguments *args)
 	else if (!args->dry_run)
 		err = hold_end(&service);
 	if (!err)
-		say("service %s: %s generation %u, %s%s", service.name,
-		    args->dry_run ? "would switch to" : "switched to", plan.number, plan.who,
-		    plan.is_new	      ? "" :
-		    plan.is_successor ? ", which has taken over its sockets" :
-					", which had these sockets before");
+		report(&service, &plan, args->dry_run);
 	if (!err && json)
 		print_json(&service, &plan, args->dry_run);
 	free(plan.sockets);

@@ -10,6 +10,7 @@
 #include "proc.h"
 #include "reuseportctl.h"
 
+int cmd_abort(const struct arguments *args);
 int cmd_attach(const struct arguments *args);
 int cmd_cleanup(const struct arguments *args);
 int cmd_detach(const struct arguments *args);
@@ -21,6 +22,7 @@ int cmd_hold(const struct arguments *args);
 int cmd_metrics(const struct arguments *args);
 int cmd_pid(const struct arguments *args);
 int cmd_probe(const struct arguments *args);
+int cmd_promote(const struct arguments *args);
 int cmd_refresh(const struct arguments *args);
 int cmd_release(const struct arguments *args);
 int cmd_restart(const struct arguments *args);
@@ -109,6 +111,8 @@ static const struct command commands[] = {
 			  "time between the last socket and the switch (default: 0)" },
 			{ "--timeout", 0, DURATION, "T", 0, TIMES,
 			  "how long to wait for the sockets (default: 30s)" },
+			{ "--share", 0, TEXT, "SHARE", 0, "1% 5% 10%",
+			  "give it this share of what is new, as a canary" },
 			{ "--force", 0, FLAG, NULL, 0, NULL,
 			  "replace another program on the group" },
 		},
@@ -152,6 +156,18 @@ static const struct command commands[] = {
 			  "time between the last socket and the switch (default: 0)" },
 			{ "--timeout", 0, DURATION, "T", 0, TIMES,
 			  "how long to wait for the sockets (default: 30s)" },
+			{ "--canary", 0, TEXT, "SHARE", 0, "1% 5% 10%",
+			  "try the new server with this share of what is new first" },
+			{ "--steps", 0, TEXT, "SHARE,...", 0, "5,25,50,100",
+			  "shares to go through, one after another" },
+			{ "--for", 0, DURATION, "T", 0, TIMES,
+			  "how long each share lasts (default: 1m)" },
+			{ "--check", 0, TEXT, "COMMAND", 0, NULL,
+			  "run it by the shell meanwhile: if it fails, the canary has failed" },
+			{ "--every", 0, DURATION, "T", 0, TIMES,
+			  "time from one check to the next (default: 5s)" },
+			{ "--max-queue", 0, NUMBER, "NUMBER", INT32_MAX, NULL,
+			  "what may wait at a socket of the canary, and drops it may have" },
 			{ "--idle", 0, DURATION, "T", 0, TIMES,
 			  "time without packets (default: 1s, with known peers 30s)" },
 			{ "--drain-timeout", 0, DURATION, "T", 0, TIMES,
@@ -167,6 +183,22 @@ static const struct command commands[] = {
 			{ "--force", 0, FLAG, NULL, 0, NULL,
 			  "replace another program on the group, and keep the new server's off" },
 		},
+	},
+	{
+		.name = "promote",
+		.run = cmd_promote,
+		.words = "NAME",
+		.complete = "@service",
+		.max_words = 1,
+		.help = "Switch to the canary",
+	},
+	{
+		.name = "abort",
+		.run = cmd_abort,
+		.words = "NAME",
+		.complete = "@service",
+		.max_words = 1,
+		.help = "Give the canary nothing any more",
 	},
 	{
 		.name = "rollback",

@@ -14,7 +14,7 @@
  *   4. generation_info[index]	All there is to know, including the number.
  *   5. the program		Attached to the group, to which it is attached already unless
  *				the group is new. Nothing may fail between here and step 6.
- *   6. state			Current and newest, in one write: the switch.
+ *   6. state			Current or canary, and newest, in one write: the switch.
  *
  * Up to step 5 the program does not use the generation: current is another one, and an id or
  * a flow only ever names one up to newest. generation_recover() takes the sockets out of such
@@ -657,20 +657,25 @@ int generation_set_server(struct service *service, __u32 number, const struct se
 	return write_live_slots(service, &info);
 }
 
-int generation_set_open(struct service *service, bool open)
+/* -- Switching ---------------------------------------------------------------------- */
+
+static int write_state(struct service *service, const struct state *next, const char *verb)
 {
-	struct state next = service->now;
 	__u32 zero = 0;
 
-	next.open = open;
-	if (bpf_map_update_elem(service->state, &zero, &next, BPF_ANY))
-		return fail("cannot %s service %s (%s)", open ? "open" : "hold", service->name,
-			    strerror(errno));
-	service->now = next;
+	if (bpf_map_update_elem(service->state, &zero, next, BPF_ANY))
+		return fail("cannot %s service %s (%s)", verb, service->name, strerror(errno));
+	service->now = *next;
 	return 0;
 }
 
-/* -- Switching ---------------------------------------------------------------------- */
+int generation_set_open(struct service *service, bool open)
+{
+	struct state next = service->now;
+
+	next.open = open;
+	return write_state(service, &next, open ? "open" : "hold");
+}
 
 static int newest_first(const void *a, const void *b)
 {
@@ -699,39 +704,50 @@ static void link_generations(const struct service *service, struct state *next)
 	}
 }
 
+/* From here on flows and ids may name the generation. */
+static void make_newest(const struct service *service, struct state *next, __u32 number)
+{
+	if (number <= next->newest)
+		return;
+	next->newest = number;
+	link_generations(service, next);
+}
+
 int generation_switch(struct service *service, __u32 number)
 {
 	struct state next = service->now;
-	__u32 zero = 0;
 
 	next.current = number;
 	next.open = 0;
+	next.canary = 0;
+	next.share = 0;
 	next.switched = now_ms() * 1000000 >> TICK_SHIFT;
-	if (number > next.newest) {
-		next.newest = number;
-		link_generations(service, &next);
-	}
-	if (bpf_map_update_elem(service->state, &zero, &next, BPF_ANY))
-		/* a new generation stays above newest: the next command cleans it up */
-		return fail("cannot switch service %s (%s)", service->name, strerror(errno));
-	service->now = next;
-	return 0;
+	make_newest(service, &next, number);
+	/* if it fails, a new generation stays above newest: the next command cleans it up */
+	return write_state(service, &next, "switch");
+}
+
+int generation_set_canary(struct service *service, __u32 number, __u32 share)
+{
+	struct state next = service->now;
+
+	next.open = 0;
+	next.canary = number;
+	next.share = number ? share : 0;
+	make_newest(service, &next, number);
+	return write_state(service, &next, number ? "start a canary in" : "end the canary of");
 }
 
 int generation_restore(struct service *service, const struct state *before)
 {
 	struct state next = *before;
-	__u32 zero = 0;
 
 	/* a flow may name the generation that was current meanwhile: no other one may get its
 	 * number
 	 */
 	next.newest = service->now.newest;
 	memcpy(next.older, service->now.older, sizeof(next.older));
-	if (bpf_map_update_elem(service->state, &zero, &next, BPF_ANY))
-		return fail("cannot switch service %s (%s)", service->name, strerror(errno));
-	service->now = next;
-	return 0;
+	return write_state(service, &next, "switch");
 }
 
 /* -- Copying ------------------------------------------------------------------------------ */

@@ -14,7 +14,7 @@
  * layer 0: json ui interrupt args
  * layer 1: endpoint sock_diag proc output sockets watch
  * layer 2: store flow_table quic steering group generation connections orphan
- * layer 3: server hold drain upgrade service view
+ * layer 3: server hold drain canary upgrade service view
  * layer 4: cmd_* main
  *
  * Layers 0 to 3 are the library: they record errors (ui.h) and never print one. What to do
@@ -68,5 +68,5 @@ int main(int argc, char **argv)
 	if (!err)
 		err = args.command->run(&args);
 	ui_end(err);
-	return err ? 1 : 0;
+	return err ? ui_status() : 0;
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Select the socket of the group that gets this packet.
  *
- * A SYN, and a datagram of an unknown peer, goes to the current generation, to one of its
- * slots by hash. A datagram of a known peer goes to the slot of its first one, or to the
- * one that its id names, as long as there is a socket in it. See quic.bpf.h for QUIC.
+ * A SYN, and a datagram of an unknown peer, goes to the current generation, or to the canary if
+ * its share includes it, to one of the slots by hash. A datagram of a known peer goes to the slot
+ * of its first one, or to the one that its id names, as long as there is a socket in it. See
+ * quic.bpf.h for QUIC.
  *
  * Once a socket is closed, its slot stays empty. The packet that finds it empty drops the
  * slot from the list of live slots and selects again. So an empty slot costs one failed
@@ -150,7 +151,14 @@ static __always_inline bool select_slot(struct sk_reuseport_md *ctx, __u32 numbe
 	return sockets && !bpf_sk_select_reuseport(ctx, sockets, &slot, 0);
 }
 
-/* Select by hash: in the current generation, else in the newest that has sockets. Each step
+/* The generation that what is new should go to. */
+static __always_inline __u32 choose_generation(struct sk_reuseport_md *ctx,
+					       const struct state *now)
+{
+	return now->canary && share_hash(ctx->hash) <= now->share ? now->canary : now->current;
+}
+
+/* Select by hash: in the generation chosen, else in the newest that has sockets. Each step
  * tries one slot, or goes on to the next older generation: there is one loop, not one over slots
  * in one over generations, so that the verifier's work does not grow with their number.
  */
@@ -158,7 +166,8 @@ static __always_inline __u32 select_generation(struct sk_reuseport_md *ctx,
 					       const struct state *now, __u32 *slot)
 {
 	/* of 64 bits, as the registers: the compiler need not cut them */
-	__u64 number = now->current, next = now->newest, hash = ctx->hash, live, i, t;
+	__u64 first = choose_generation(ctx, now), next = now->newest, hash = ctx->hash;
+	__u64 number = first, live, i, t;
 	struct generation *generation;
 	void *sockets;
 	__u32 index;
@@ -185,7 +194,7 @@ static __always_inline __u32 select_generation(struct sk_reuseport_md *ctx,
 				continue;
 		}
 		number = next;
-		if (number == now->current)
+		if (number == first)
 			number = now->older[number % MAX_GENERATIONS];
 		if (!number)
 			break;

@@ -52,14 +52,28 @@ struct layout {
  * nothing, and the kernel distributes over all sockets of the group. @newest is the last
  * generation that was ever current; numbers start at 1, and one is skipped if its index is in
  * use. @older leads from there to all generations that there were at the last switch.
+ *
+ * A generation that is being tried, @canary, gets what is new with a share_hash() of at most
+ * @share, before @current gets the rest.
  */
 struct state {
 	__u32 current;
 	__u32 newest;
 	__u32 open;
 	__u32 switched;		/* CLOCK_MONOTONIC of the last switch, ticks; layout 1: 0 */
+	__u32 canary;		/* 0: none */
+	__u32 share;		/* of 2^32, less 1 */
 	__u32 older[MAX_GENERATIONS];	/* by index: the next lower number, or 0 */
 };
+
+/* What decides between canary and current generation. All packets of a flow have the same, so
+ * that as the share grows flows move to the canary only, and none back. It is spread once more, as
+ * the upper bits of @hash select the slot.
+ */
+static inline __attribute__((always_inline)) __u32 share_hash(__u32 hash)
+{
+	return hash * 0x9e3779b1;
+}
 
 /* The first @live entries of @live_slots are the slots that may still have a socket; the
  * program drops those that it finds empty.

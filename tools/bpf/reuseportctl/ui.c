@@ -14,6 +14,7 @@ json_writer_t *json;
 
 static char errors[MAX_ERRORS][MAX_SENTENCE];
 static int nr_errors;
+static int status = 1;
 static char first_error[MAX_SENTENCE];	/* of those reported; the others are its consequences */
 static bool line_open, is_pretty;
 static FILE *stream;			/* the document is written to memory */
@@ -102,6 +103,16 @@ void progress(const char *format, ...)
 		print_line(format, args);
 	}
 	va_end(args);
+}
+
+void ui_set_status(int new_status)
+{
+	status = new_status;
+}
+
+int ui_status(void)
+{
+	return status;
 }
 
 int ui_begin_json(bool pretty)

@@ -40,6 +40,11 @@ void progress(const char *format, ...) __printf(1, 2);
 /* The document that a command writes; NULL unless JSON was asked for. */
 extern json_writer_t *json;
 
+/* The exit status of commands that fail: 1, unless it is another one of these. */
+#define STATUS_CANARY	3	/* the new server was tried, failed, and gets nothing any more */
+void ui_set_status(int status);
+int ui_status(void);
+
 /* Begin one. It is kept until ui_end(): a command may fail with a list half written, and
  * what is printed has to be one document.
  */

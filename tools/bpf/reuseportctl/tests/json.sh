@@ -80,11 +80,21 @@ test_json() {
 	document 1 rollback "$s"
 	document 0 -n switch "$s" --pid "$new"
 	document 0 switch "$s" --pid "$new"
-	says "^{\"dry_run\":false,\"service\":\"$s\",\"generation\":2,\"new\":true,\"pid\":$new,\"comm\":\"helper\",\"pids\":\[$new\],\"sockets\":4}\$"
+	says "^{\"dry_run\":false,\"service\":\"$s\",\"generation\":2,\"new\":true,\"canary\":false,\"pid\":$new,\"comm\":\"helper\",\"pids\":\[$new\],\"sockets\":4}\$"
 	document 0 -n rollback "$s"
 	document 0 rollback "$s"
 	says "^{\"dry_run\":false,\"service\":\"$s\",\"generation\":1,\"pid\":$old,\"comm\":\"helper\"}\$"
-	document 0 switch "$s" --pid "$new"
+	document 1 abort "$s"
+	document 1 promote "$s"
+	document 0 switch "$s" --pid "$new" --share 50
+	says '"canary":true'
+	document 0 -n abort "$s"
+	document 0 abort "$s"
+	says "^{\"dry_run\":false,\"service\":\"$s\",\"generation\":1,\"canary\":2}\$"
+	document 0 switch "$s" --pid "$new" --share 50
+	document 0 -n promote "$s"
+	document 0 promote "$s"
+	says "^{\"dry_run\":false,\"service\":\"$s\",\"generation\":2,\"old_generation\":1,\"pid\":$new,\"comm\":\"helper\"}\$"
 	document 0 -n drain "$s"
 	document 0 drain "$s" --idle 100ms
 	says "^{\"dry_run\":false,\"service\":\"$s\",\"generation\":1,\"stopped\":false,\"connections\":0}\$"

@@ -83,6 +83,50 @@ TEST_F(steer, switch)
 	}
 }
 
+/* A canary gets its share of new clients, spread over its slots like any, and the rest goes to the
+ * current generation. If it loses its sockets, that gets everything.
+ */
+TEST_F(steer, canary)
+{
+	const __u32 packets = 20000, share = (1ULL << 32) / 20 - 1;
+	__u32 hits[3][SLOTS] = {}, hash, slot, zero = 0, tried = 0, i;
+	struct frame frame;
+	int g;
+
+	make_generation(_metadata, self, variant, 2);
+	self->state.canary = NUMBER(2);
+	self->state.share = share;
+	switch_to(_metadata, self, 2);
+	self->state.current = NUMBER(1);
+	ASSERT_EQ(0, bpf_map_update_elem(bpf_map__fd(self->skel->maps.state), &zero, &self->state,
+					 BPF_ANY));
+	for (i = 0; i < packets; i++) {
+		hash = i * ANY_HASH;
+		g = share_hash(hash) <= share ? 2 : 1;
+		slot = slot_of(hash, SLOTS);
+		make_plain(self, variant, &frame, i);
+		ASSERT_EQ(self->cookies[g][slot], receiver(_metadata, self, hash, &frame));
+		hits[g][slot]++;
+		tried += g == 2;
+	}
+	EXPECT_LT(packets / 20 - packets / 200, tried);
+	EXPECT_GT(packets / 20 + packets / 200, tried);
+	for (slot = 0; slot < SLOTS; slot++) {
+		EXPECT_LT(tried / SLOTS / 2, hits[2][slot]);
+		EXPECT_LT(packets / SLOTS * 9 / 10, hits[1][slot]);
+		close(self->sockets[2][slot]);
+	}
+	for (i = 0; i < 1000; i++) {
+		make_plain(self, variant, &frame, packets + i);
+		hash = i * ANY_HASH;
+		slot = receiver(_metadata, self, hash, &frame) ==
+		       self->cookies[1][slot_of(hash, SLOTS)];
+		/* a packet that finds a slot of the canary empty may go to any */
+		if (i > SLOTS * 40)
+			ASSERT_EQ(1, slot);
+	}
+}
+
 /* Sockets are closed one at a time. The packet that finds one closed goes to another, and
  * all later packets are distributed over the remaining sockets. After the last one the older
  * generation takes over, then the kernel.
