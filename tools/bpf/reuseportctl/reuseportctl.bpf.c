@@ -151,13 +151,6 @@ static __always_inline bool select_slot(struct sk_reuseport_md *ctx, __u32 numbe
 	return sockets && !bpf_sk_select_reuseport(ctx, sockets, &slot, 0);
 }
 
-/* The generation that what is new should go to. */
-static __always_inline __u32 choose_generation(struct sk_reuseport_md *ctx,
-					       const struct state *now)
-{
-	return now->canary && share_hash(ctx->hash) <= now->share ? now->canary : now->current;
-}
-
 /* Select by hash: in the generation chosen, else in the newest that has sockets. Each step
  * tries one slot, or goes on to the next older generation: there is one loop, not one over slots
  * in one over generations, so that the verifier's work does not grow with their number.
@@ -166,13 +159,17 @@ static __always_inline __u32 select_generation(struct sk_reuseport_md *ctx,
 					       const struct state *now, __u32 *slot)
 {
 	/* of 64 bits, as the registers: the compiler need not cut them */
-	__u64 first = choose_generation(ctx, now), next = now->newest, hash = ctx->hash;
-	__u64 number = first, live, i, t;
+	__u64 number = now->current, next = now->newest, hash = ctx->hash, live, i, t;
 	struct generation *generation;
 	void *sockets;
 	__u32 index;
 	long err;
 
+	/* if the canary has no sockets, next comes itself, as it is the newest most often, and then
+	 * what is older: the current one
+	 */
+	if (__builtin_expect(now->canary, 0) && share_hash(hash) <= now->share)
+		number = now->canary;
 	for (t = 0; t < TRIES_IN_ALL; t++) {
 		index = number % MAX_GENERATIONS;
 		generation = bpf_map_lookup_elem(&generation_info, &index);
@@ -194,7 +191,7 @@ static __always_inline __u32 select_generation(struct sk_reuseport_md *ctx,
 				continue;
 		}
 		number = next;
-		if (number == first)
+		if (number == now->current)
 			number = now->older[number % MAX_GENERATIONS];
 		if (!number)
 			break;
