@@ -37,7 +37,7 @@ __u32 canary_share_ppm(__u32 share);
 
 /* Fail if there is a canary, and say what can be done @then. */
 int canary_require_none(const struct service *service, const char *then);
-/* Give a generation a share, and say so, with the lock held. */
+/* Give a generation a share, and print what it gets, with the lock held. */
 int canary_set(struct service *service, __u32 number, __u32 share);
 /* Give the canary nothing any more, with the lock held. */
 int canary_abort(struct service *service);

@@ -25,6 +25,10 @@ add_workers() {
 	children $main >>"$tmp/pids"
 }
 
+# The current generation has COUNT sockets. They may join one by one.
+until_members() { wait_until "$1 sockets in the generation" has_members "$1"; }
+has_members() { "$ctl" -j show "$s" 2>/dev/null | grep -q "\"current\":true.*\"sockets\":$1,"; }
+
 # Each NAME answers some of 200 questions, each from a new socket.
 all_share() {
 	must "$helper" load -f 200 $ip 127.0.0.1 "$port"
@@ -185,7 +189,7 @@ test_follow() {
 	follow=$!
 	echo $follow >>"$tmp/pids"
 	add_workers
-	until_said "$tmp/follow" '4 new sockets in generation 1'
+	until_members 8
 	all_share A B
 	kill $follow
 	must "$ctl" detach "$s"
@@ -206,7 +210,7 @@ test_follow_idle() {
 		follow=$!
 		echo $follow >>"$tmp/pids"
 		add_workers
-		until_said "$tmp/follow" '4 new sockets in generation 1'
+		until_members 8
 		waits=$(waits_of $follow) begin=$(uptime_s)
 		sleep 4
 		waits=$(($(waits_of $follow) - waits)) seconds=$(($(uptime_s) - begin))
