@@ -106,8 +106,8 @@ BASE_CHECKS = \
 	harness/bench/socket_sizes.py \
 	harness/suites/kunit
 CHECKS = \
-	'harness/suites/selftests-smp debug' \
-	'harness/suites/selftests-smp debug stress' \
+	'harness/suites/selftests-smp debug --kernel' \
+	'harness/suites/selftests-smp debug stress --ops 30000' \
 	'harness/suites/test-reuseportctl ours/um' \
 	harness/suites/selftests \
 	harness/suites/difftest/difftest.py \
@@ -121,6 +121,10 @@ CHECKS = \
 	harness/checks/check-package
 DEEP_CHECKS = \
 	harness/suites/mutants/run-mutants.py \
+	'harness/suites/selftests-smp debug stress' \
+	'harness/suites/selftests-smp debug bpftool_map' \
+	'harness/suites/selftests-smp debug examples_run' \
+	'harness/suites/selftests-smp debug page_examples' \
 	'harness/suites/selftests-smp upstream stress --ops 5000000' \
 	harness/suites/upstream/compare-upstream \
 	'harness/suites/difftest/difftest.py --long' \

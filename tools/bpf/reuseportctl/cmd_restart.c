@@ -484,9 +484,8 @@ static void print_plan(const struct switch_target *targets, const struct plan *p
 		char share[SHARE_LEN], steps[96] = "";
 
 		if (plan->canary.nr_steps)
-			snprintf(steps, sizeof(steps), "try it with %s of what is new in %d step%s, ",
-				 canary_format_share(plan->canary.steps[0], share),
-				 plan->canary.nr_steps, plan->canary.nr_steps == 1 ? "" : "s");
+			snprintf(steps, sizeof(steps), "try it with %s of what is new first, ",
+				 canary_format_share(plan->canary.steps[0], share));
 		say("would start %s, %sswitch service %s to it as generation %u, and drain and stop "
 		    "generation %u",
 		    plan->command[0], steps, service->name, generation_next(service),
