@@ -658,6 +658,8 @@ static int start_and_prepare(struct switch_target *targets, const struct plan *p
 	char number[16];
 	int err;
 
+	if (interrupt_is_pending())
+		return fail("interrupted");
 	snprintf(number, sizeof(number), "%u", next_generation(targets, plan->nr_services));
 	err = start(plan->command, number, plan->force, &plan->output);
 	output_close(&plan->output);
@@ -876,8 +878,6 @@ static int run(struct switch_target *targets, struct plan *plan)
 
 	if (open_output(targets, plan))
 		return -1;
-	/* up to the switch a signal does not end us, but undoes what was done */
-	interrupt_catch();
 	err = hold_all(targets, plan->nr_services);
 	if (err)
 		undo_all(targets, plan->nr_services);
@@ -900,6 +900,9 @@ int cmd_restart(const struct arguments *args)
 
 	if (read_args(args, &plan))
 		return -1;
+	/* up to the switch a signal does not end us, but undoes what was done */
+	if (!args->dry_run)
+		interrupt_catch();
 	err = open_targets(args, &plan, targets);
 	if (!err && args->dry_run)
 		err = check_command(plan.command[0]);
