@@ -8,8 +8,8 @@
 #define CONNECTIONS_UNKNOWN	-1
 
 /* Count the TCP connections, or connected UDP sockets, at the address of the service that the
- * main process of a generation and its descendants have open. *@count is CONNECTIONS_UNKNOWN if
- * that process has ended, or is not visible here. Return -1 on an error.
+ * server of a generation has open. *@count is CONNECTIONS_UNKNOWN if none is found and its main
+ * process has ended, or is not visible here. Return -1 on an error.
  */
 int connections_count(const struct service *service, __u32 number, int *count);
 

@@ -190,3 +190,31 @@ test_drain_connections() {
 	says 'is drained: its server can be stopped, it still has 5 connections open'
 	must "$ctl" drain "$s" --idle 100ms --kill TERM
 }
+
+# says_connections COUNT: so many are counted for generation 1
+says_connections() {
+	must "$ctl" show "$s"
+	says "^  generation 1 .*  $1 connections\?  "
+}
+
+# Connections of a worker whose parent has exited count as well, also when the main process has
+# ended and the worker is what is left of the server.
+test_drain_connections_orphans() {
+	server A -k -r
+	attach "$pid"
+	kill -USR2 "$pid"
+	until_sockets 5
+	of_name A >>"$tmp/pids"
+	must "$ctl" refresh "$s"
+	must "$helper" load -f 60 tcp 127.0.0.1 "$port"
+	orphans=$(sed -n 's/^A+ //p' "$tmp/out")
+	[ "${orphans:-0}" -gt 0 ] || broken 'none of 60 connections reached the worker'
+	says_connections 60
+	kill -KILL "$pid"
+	until_sockets 1
+	says_connections "$orphans"
+	server B
+	must "$ctl" switch "$s" --pid "$pid"
+	must "$ctl" drain "$s" --idle 100ms
+	says "it still has $orphans connection"
+}
