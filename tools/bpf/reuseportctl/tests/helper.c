@@ -19,7 +19,8 @@
  *	-p	attach a classic BPF program that selects the first socket of the group
  *	-r	on SIGHUP start each worker again that has ended, on SIGUSR1 one more, and on
  *		SIGUSR2 one in a session of its own whose parent exits. That answers with
- *		NAME+, and runs until it gets a signal
+ *		NAME+, and runs until it gets a signal. Print "# started" for each of the former
+ *		once it has its sockets
  *	-u	run as user UID
  *	-x	exit as soon as all workers have their sockets
  *
@@ -37,6 +38,12 @@
  *	from each NAME, then
  *		failed N	no answer, or an error
  *		moved N		sockets with answers from more than one NAME
+ *
+ * helper stream COUNT tcp|udp ADDR PORT
+ *	A client that asks without end, each time from a new socket at a new address of
+ *	127.0.0.0/8, until SIGTERM. After each COUNT answers print a line of "NAME N" for each
+ *	NAME they came from, and "failed N". A datagram that is not answered within 2 s is sent
+ *	again, and has failed if its answer does not come within 2 s more.
  *
  * helper flood COUNT ADDR PORT
  *	Send COUNT datagrams over UDP, each from an IPv4 address and port of its own that are
@@ -322,6 +329,13 @@ static void start_worker(int i)
 		die("read");
 }
 
+static void start_more(int i)
+{
+	start_worker(i);
+	puts("# started");
+	fflush(stdout);
+}
+
 /* A worker that no process tree shows to be ours. */
 static void start_orphan(void)
 {
@@ -356,9 +370,9 @@ static void replace_workers(const sigset_t *signals)
 				server.pids[i] = 0;
 		for (i = 0; signal == SIGHUP && i < server.workers; i++)
 			if (!server.pids[i])
-				start_worker(i);
+				start_more(i);
 		if (signal == SIGUSR1 && server.workers < MAX_WORKERS)
-			start_worker(server.workers++);
+			start_more(server.workers++);
 		if (signal == SIGUSR2)
 			start_orphan();
 	}
@@ -662,6 +676,91 @@ static int load(int argc, char **argv)
 		printf("%s %u\n", tallies[i].name, tallies[i].count);
 	printf("failed %u\nmoved %u\n", failed, moved);
 	return failed ? 1 : 0;
+}
+
+/* -- stream ---------------------------------------------------------------- */
+
+static int open_client_anew(const struct target *target)
+{
+	static __u16 count;
+	struct sockaddr_in from = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(127 << 24 | (1 + getpid() % 250) << 16 | ++count),
+	};
+	int fd = socket(AF_INET, target->type, 0), one = 1;
+
+	/* connect() chooses the port */
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+	if (bind(fd, (void *)&from, sizeof(from)))
+		die("bind");
+	if (!connect(fd, (void *)&target->addr, target->len))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* Return whether the datagram that was sent again has only been late: both are answered. */
+static bool is_answered_twice(int fd)
+{
+	char text[64];
+
+	return recv(fd, text, sizeof(text), 0) > 0;
+}
+
+static bool ask_once(const struct target *target, char *text, size_t size)
+{
+	struct timeval patience = { 2, 0 };
+	int fd = open_client_anew(target), sent;
+	bool answered = false;
+	ssize_t len = -1;
+
+	if (fd < 0)
+		return false;
+	if (target->type == SOCK_STREAM) {
+		answered = ask(target, fd, text, size);
+		close(fd);
+		return answered;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	for (sent = 0; len <= 0 && sent < PATIENCE_S; sent++) {
+		send(fd, "?", 1, 0);
+		len = recv(fd, text, size - 1, 0);
+	}
+	answered = len > 0;
+	while (answered && --sent)
+		answered = is_answered_twice(fd);
+	text[len > 0 ? len : 0] = '\0';
+	close(fd);
+	return answered;
+}
+
+static int stream(int argc, char **argv)
+{
+	unsigned int count, answers = 0, i;
+	struct target target;
+	char text[64];
+
+	if (argc != 5)
+		return 2;
+	count = atoi(argv[1]);
+	target = parse_target(argv + 2);
+	signal(SIGTERM, on_term);
+	while (!term) {
+		if (!ask_once(&target, text, sizeof(text))) {
+			failed++;
+			continue;
+		}
+		tally(text);
+		if (++answers < count)
+			continue;
+		for (i = 0; tallies[i].count; i++)
+			printf("%s %u ", tallies[i].name, tallies[i].count);
+		printf("failed %u\n", failed);
+		fflush(stdout);
+		memset(tallies, 0, sizeof(tallies));
+		answers = failed = 0;
+	}
+	return 0;
 }
 
 /* -- flood ----------------------------------------------------------------- */
@@ -1083,6 +1182,7 @@ int main(int argc, char **argv)
 		{ "inherit", inherit },
 		{ "interrupt", interrupt }, { "fault", fault }, { "calls", calls },
 		{ "flood", flood },   { "listen", listen_unix },
+		{ "stream", stream },
 		{ "train", train },   { "shout", shout },   { "ring", ring },
 	};
 	unsigned int i;
