@@ -157,6 +157,7 @@ RELEASE_CHECKS = \
 	harness/suites/clients/test-clients.py \
 	'harness/suites/test-reuseportctl stock/um native' \
 	harness/demos/servers/test-servers \
+	harness/demos/servers/test-in-place \
 	harness/demos/servers/test-systemd \
 	harness/demos/servers/test-stall.py \
 	'make demo-quic'
