@@ -547,6 +547,16 @@ static void drop_all(struct switch_target *targets, int count)
 			generation_drop(&targets[i].service, targets[i].new_gen);
 }
 
+static void free_sockets(struct switch_target *targets, int count)
+{
+	int i;
+
+	for (i = 0; i < count; i++) {
+		free(targets[i].sockets);
+		targets[i].sockets = NULL;
+	}
+}
+
 /* All or none. */
 static int prepare_all(struct switch_target *targets, int count, const struct process *process,
 		       bool force)
@@ -665,9 +675,20 @@ static int start_and_prepare(struct switch_target *targets, const struct plan *p
 	output_close(&plan->output);
 	if (err)
 		return -1;
-	if (!wait_for_sockets(targets, plan) && !find_server(targets[0].sockets[0].pid, server) &&
-	    !has_failed() && !prepare_all(targets, plan->nr_services, server, plan->force))
-		return 0;
+	for (;;) {
+		pid_t parent = child;
+
+		if (wait_for_sockets(targets, plan) || has_failed())
+			break;
+		if (!find_server(targets[0].sockets[0].pid, server) &&
+		    !prepare_all(targets, plan->nr_services, server, plan->force))
+			return 0;
+		/* the parent of a daemon may exit when its sockets are found: look again */
+		if (!parent || has_failed() || child)
+			break;
+		drop_errors();
+		free_sockets(targets, plan->nr_services);
+	}
 	kill_new_server();
 	return -1;
 }
@@ -692,8 +713,7 @@ static int bring_up(struct switch_target *targets, const struct plan *plan, stru
 			kill_new_server();
 		}
 	}
-	for (i = 0; i < plan->nr_services; i++)
-		free(targets[i].sockets);
+	free_sockets(targets, plan->nr_services);
 	if (err) {
 		undo_all(targets, plan->nr_services);
 		if (plan->output.is_discarded)
