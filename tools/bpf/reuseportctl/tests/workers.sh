@@ -39,7 +39,7 @@ check_shown() {
 # before find the slots of closed sockets: until a packet hits one, it counts in the hash.
 ask_all() {
 	check_shown
-	must "$helper" load -f 300 -s 40000 $ip $host "$port"
+	must "$helper" load -f 300 -s 22000 $ip $host "$port"
 	says '^failed 0$'
 	must "$helper" load -f 600 -s 20000 $ip $host "$port"
 	says '^failed 0$'
