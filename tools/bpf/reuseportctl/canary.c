@@ -156,8 +156,8 @@ static int check_load(const struct canary_target *target, __u32 max_queue)
 			    "allows",
 			    load.queue, is_udp ? "bytes" : "connections", max_queue);
 	if (load.drops - target->began_drops > max_queue)
-		return fail("sockets of the new server dropped %u packets, more than --max-queue %u "
-			    "allows",
+		return fail("sockets of the new server dropped %u packets, more than --max-queue "
+			    "%u allows",
 			    load.drops - target->began_drops, max_queue);
 	return 0;
 }
@@ -371,7 +371,8 @@ static int watch_step(struct canary_target *targets, int count, const struct can
 			return -1;
 		now = now_ms();
 		progress("watching generation %u of service %s: %.1f s left",
-			 targets->number, targets->service->name, now < end ? (end - now) / 1e3 : 0);
+			 targets->number, targets->service->name,
+			 now < end ? (end - now) / 1e3 : 0);
 		sleep_ms(STEP_MS);
 	} while (now < end || running);
 	return 0;

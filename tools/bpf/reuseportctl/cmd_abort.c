@@ -13,8 +13,8 @@ static int end(struct service *service, bool dry_run)
 	__u32 number = service->now.canary;
 
 	if (!number)
-		return fail("service %s has no canary: reuseportctl rollback %s switches back to the "
-			    "previous generation",
+		return fail("service %s has no canary: reuseportctl rollback %s switches back to "
+			    "the previous generation",
 			    service->name, service->name);
 	/* if the canary has ended already, the service may be open again */
 	if (!dry_run && (canary_abort(service) || hold_end(service)))

@@ -11,8 +11,8 @@ static int promote(struct service *service, bool dry_run)
 	struct generation info;
 
 	if (!number)
-		return fail("service %s has no canary: reuseportctl switch %s --pid PID --share 5%% "
-			    "begins one",
+		return fail("service %s has no canary: reuseportctl switch %s --pid PID --share "
+			    "5%% begins one",
 			    service->name, service->name);
 	if (!generation_has_sockets(service, number) || generation_read(service, number, &info))
 		return fail("generation %u of service %s, the canary, has no socket any more: "

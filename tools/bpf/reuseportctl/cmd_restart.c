@@ -486,8 +486,8 @@ static void print_plan(const struct switch_target *targets, const struct plan *p
 		if (plan->canary.nr_steps)
 			snprintf(steps, sizeof(steps), "try it with %s of what is new first, ",
 				 canary_format_share(plan->canary.steps[0], share));
-		say("would start %s, %sswitch service %s to it as generation %u, and drain and stop "
-		    "generation %u",
+		say("would start %s, %sswitch service %s to it as generation %u, and drain and "
+		    "stop generation %u",
 		    plan->command[0], steps, service->name, generation_next(service),
 		    targets[i].old_gen);
 	}
