@@ -155,7 +155,7 @@ test_restart_escalates() {
 	says "process $pid has not ended .* after TERM, sending KILL" 'generation 1 .* has stopped'
 	! kill -0 "$pid" 2>/dev/null || broken 'the old server lives'
 	new=$(pid_of B)
-	# TERM ends the shell alone
+	# USR1 ends the shell alone; HUP would not under nohup, as it is ignored there
 	must "$ctl" detach "$s"
 	kill "$new"
 	until_sockets 0
@@ -164,7 +164,7 @@ test_restart_escalates() {
 	echo $pid >>"$tmp/pids"
 	until_sockets 4
 	attach $pid
-	must "$ctl" restart "$s" --idle 100ms --kill HUP,TERM --kill-after 500ms -- \
+	must "$ctl" restart "$s" --idle 100ms --kill USR1,TERM --kill-after 500ms -- \
 		"$helper" serve $ip 127.0.0.1 "$port" B
 	says 'generation 1 .* has stopped'
 	[ ! "$(pid_of A)" ] || broken 'the children of the old server live'
