@@ -72,7 +72,7 @@ check-systemd: tests ours/um ## run the units of the manual page and of the pack
 	@harness/demos/servers/test-systemd
 
 .PHONY: check
-check: tests ## the tests (10 minutes, and 20 to build the kernels)
+check: tests ## the tests (up to an hour from a fresh clone)
 	@$(if $(PARTIAL),,harness/packages/install qemu)
 	@$(RUN_CHECKS) $(call kernels,$(GUESTS) $(if $(PARTIAL),,$(AT)ours/debug $(if $(LIMITS),$(AT)ours/bench))) -- \
 		$(if $(PARTIAL),harness/suites/selftests,$(if $(AT),$(BASE_CHECKS),$(CHECKS)))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Layer 3: trying a new generation with a share of what is new. */
+/* Layer 3: trying a new generation with a share of new traffic. */
 #ifndef __REUSEPORTCTL_CANARY_H
 #define __REUSEPORTCTL_CANARY_H
 
@@ -16,7 +16,7 @@ struct canary {
 	__u64 duration;		/* ms of each step */
 	const char *check;	/* a command of the shell, or NULL */
 	__u64 every;		/* ms from one check to the next */
-	__u32 max_queue;	/* 0: any */
+	__u32 max_queue;	/* connections or bytes at one socket; 0: any, and any drops */
 	bool (*is_over)(void);	/* records why the new server has failed */
 };
 
@@ -29,8 +29,8 @@ struct canary_target {
 
 /* Parse "5", "5%" or "0.1%". */
 int canary_parse_share(const char *text, __u32 *share);
-/* Parse such shares, separated by commas. */
-int canary_parse_steps(const char *text, struct canary *canary);
+/* Parse such shares, separated by commas, and append them as steps. */
+int canary_add_steps(const char *text, struct canary *canary);
 const char *canary_format_share(__u32 share, char *text);
 /* In parts per million, to the nearest. */
 __u32 canary_share_ppm(__u32 share);
@@ -39,15 +39,18 @@ __u32 canary_share_ppm(__u32 share);
 int canary_require_none(const struct service *service, const char *then);
 /* Give a generation a share, and print what it gets, with the lock held. */
 int canary_set(struct service *service, __u32 number, __u32 share);
-/* Give the canary nothing any more, with the lock held. */
+/* End the canary, with the lock held: the current generation gets all new traffic. */
 int canary_abort(struct service *service);
 
 /* Go through the steps, without the locks, and take them again at the end. Return 0 if the
- * generations may become the current ones, or are by a command that was run meanwhile. Otherwise
- * record why not; they get nothing any more, or another command has ended the canary.
+ * generations may become the current ones, or are because another command has promoted one.
+ * Otherwise record why not, and call canary_end().
  */
 int canary_run(struct canary_target *targets, int count, const struct canary *canary);
-
+/* End the canary in all services, and leave them locked; the first error stays what it is. Where
+ * that fails, service->now still has the canary.
+ */
+void canary_end(struct canary_target *targets, int count);
 /* Is this the check, a child of ours whose status canary_run() reads? */
 bool canary_is_check(pid_t pid);
 

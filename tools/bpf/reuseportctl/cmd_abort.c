@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* abort: give the canary nothing any more.
+/* abort: end the canary, so that the current generation gets all new traffic.
  *
  * Like rollback a command of an emergency: one write to a map, without a look at any process.
  */
@@ -19,7 +19,7 @@ static int end(struct service *service, bool dry_run)
 	/* if the canary has ended already, the service may be open again */
 	if (!dry_run && (canary_abort(service) || hold_end(service)))
 		return -1;
-	say("service %s: generation %u %s all of what is new", service->name, service->now.current,
+	say("service %s: generation %u %s all new traffic", service->name, service->now.current,
 	    dry_run ? "would get" : "gets");
 	if (!dry_run && generation_has_sockets(service, number))
 		say("to stop the server that was tried: reuseportctl drain %s --generation %u "

@@ -228,6 +228,7 @@ struct plan {
 	struct server self;	/* whose descendants the new server is */
 	struct server_wait wait;
 	struct canary canary;
+	bool canary_failed;
 	int nr_services;
 };
 
@@ -237,6 +238,7 @@ struct switch_target {
 	struct held_socket *sockets;
 	int count;
 	__u32 old_gen, new_gen;
+	__u32 drain_gen;	/* old_gen, or new_gen if that was a canary that has failed */
 	struct hold hold;
 };
 
@@ -289,12 +291,10 @@ static int check_distinct(const struct arguments *args)
 	return 0;
 }
 
-/* The canary's share comes before the steps, unless it is the first of them. */
 static int read_canary(const struct arguments *args, struct canary *canary)
 {
 	static const char *const needs_canary[] = { "--for", "--check", "--every", "--max-queue" };
 	const char *share = args_text(args, "--canary"), *steps = args_text(args, "--steps");
-	char all[256];
 	unsigned int i;
 
 	canary->check = args_text(args, "--check");
@@ -307,18 +307,9 @@ static int read_canary(const struct arguments *args, struct canary *canary)
 	if (share && canary_parse_share(share, &canary->steps[0]))
 		return -1;
 	canary->nr_steps = !!share;
-	if (steps) {
-		__u32 first = canary->steps[0];
-
-		if (canary_parse_steps(steps, canary))
-			return -1;
-		if (share && canary->steps[0] != first) {
-			snprintf(all, sizeof(all), "%s,%s", share, steps);
-			return canary_parse_steps(all, canary);
-		}
-		return 0;
-	}
-	for (i = 0; i < ARRAY_SIZE(needs_canary) && !share; i++)
+	if (steps && canary_add_steps(steps, canary))
+		return -1;
+	for (i = 0; i < ARRAY_SIZE(needs_canary) && !canary->nr_steps; i++)
 		if (args_text(args, needs_canary[i]))
 			return fail("%s is for a canary: --canary 5%%, for instance, or --steps",
 				    needs_canary[i]);
@@ -416,6 +407,7 @@ static int open_targets(const struct arguments *args, struct plan *plan,
 		    (plan->old_pid &&
 		     server_read(plan->old_pid, service->config.netns, &plan->old)))
 			return -1;
+		targets[i].drain_gen = targets[i].old_gen;
 	}
 	return check_numbers(targets, plan);
 }
@@ -484,7 +476,7 @@ static void print_plan(const struct switch_target *targets, const struct plan *p
 		char share[SHARE_LEN], steps[96] = "";
 
 		if (plan->canary.nr_steps)
-			snprintf(steps, sizeof(steps), "try it with %s of what is new first, ",
+			snprintf(steps, sizeof(steps), "try it with %s of new traffic first, ",
 				 canary_format_share(plan->canary.steps[0], share));
 		say("would start %s, %sswitch service %s to it as generation %u, and drain and "
 		    "stop generation %u",
@@ -495,7 +487,7 @@ static void print_plan(const struct switch_target *targets, const struct plan *p
 		print_json(targets, plan, NULL);
 }
 
-/* Write the commands that do what is left after the switch. */
+/* Write the commands that drain and stop what is to be drained. */
 static void describe_rest(const struct switch_target *targets, const struct plan *plan, char *text,
 			  size_t size)
 {
@@ -508,7 +500,7 @@ static void describe_rest(const struct switch_target *targets, const struct plan
 	for (i = 0; i < plan->nr_services && len < size; i++) {
 		if (i)
 			len += snprintf(text + len, size - len, " && ");
-		drain.number = targets[i].old_gen;
+		drain.number = targets[i].drain_gen;
 		len += drain_describe(text + len, size - len, &targets[i].service, &drain,
 				      !plan->old_pid && i == plan->nr_services - 1);
 	}
@@ -592,51 +584,7 @@ static int switch_all(struct switch_target *targets, int count)
 
 /* -- A canary ------------------------------------------------------------------------------ */
 
-/* It gets nothing any more: let it finish what it has, and stop it. */
-static int end_canary(struct switch_target *targets, const struct plan *plan)
-{
-	struct drain_target stops[MAX_SERVICES * MAX_PROCESSES];
-	int i, stopping = 0, err = 0, len = 0;
-	char resume_cmd[MAX_SENTENCE - 512];
-	struct drain drain = plan->drain;
-	bool signalled;
-
-	report_errors();
-	/* from here on a signal ends us, and the server goes on */
-	interrupt_release();
-	drain.pid_file = NULL;
-	drain.end = now_ms() + plan->drain_timeout;
-	for (i = 0; i < plan->nr_services; i++) {
-		service_unlock(&targets[i].service);
-		drain.number = targets[i].new_gen;
-		len += drain_describe(resume_cmd + len, sizeof(resume_cmd) - len,
-				      &targets[i].service, &drain, i == plan->nr_services - 1);
-		if (i < plan->nr_services - 1)
-			len += sprintf(resume_cmd + len, " && ");
-		say("service %s: generation %u gets all of what is new again; generation %u is "
-		    "drained and stopped",
-		    targets[i].service.name, targets[i].old_gen, targets[i].new_gen);
-	}
-	drain.resume_cmd = resume_cmd;
-	for (i = 0; i < plan->nr_services && !err; i++) {
-		drain.number = targets[i].new_gen;
-		err = drain_wait(&targets[i].service, &drain);
-		drain_add_targets(stops, &stopping, &targets[i].service, drain.number, false);
-	}
-	if (!err)
-		err = drain_stop(stops, stopping, NULL, &drain, &signalled);
-	if (!err)
-		kill_new_server();
-	for (i = 0; i < plan->nr_services && !err; i++) {
-		err = service_lock(&targets[i].service) || hold_end(&targets[i].service);
-		service_unlock(&targets[i].service);
-		if (!err)
-			say("generation %u of service %s has stopped", targets[i].new_gen,
-			    targets[i].service.name);
-	}
-	return err;
-}
-
+/* To the switch, or to services whose current generation gets all new traffic again. */
 static int try_canary(struct switch_target *targets, const struct plan *plan)
 {
 	struct canary_target tried[MAX_SERVICES];
@@ -647,12 +595,17 @@ static int try_canary(struct switch_target *targets, const struct plan *plan)
 			.service = &targets[i].service,
 			.number = targets[i].new_gen,
 		};
-	return canary_run(tried, plan->nr_services, &plan->canary);
+	if (canary_run(tried, plan->nr_services, &plan->canary))
+		return -1;
+	if (!switch_all(targets, plan->nr_services))
+		return 0;
+	canary_end(tried, plan->nr_services);
+	return -1;
 }
 
 /* -- Putting back --------------------------------------------------------------------------- */
 
-/* All is as before, or it is said what is not. */
+/* Put everything back, or print what could not be. */
 static void undo_all(struct switch_target *targets, int count)
 {
 	int i;
@@ -693,19 +646,16 @@ static int start_and_prepare(struct switch_target *targets, const struct plan *p
 	return -1;
 }
 
-static int bring_up(struct switch_target *targets, const struct plan *plan, struct process *server)
+static int bring_up(struct switch_target *targets, struct plan *plan, struct process *server)
 {
 	char resume_cmd[MAX_SENTENCE - 512];
 	int err, i;
 
 	err = start_and_prepare(targets, plan, server);
+	free_sockets(targets, plan->nr_services);
 	if (!err && plan->canary.nr_steps) {
-		err = try_canary(targets, plan) || switch_all(targets, plan->nr_services);
-		if (err) {
-			ui_set_status(STATUS_CANARY);
-			end_canary(targets, plan);
-			return -1;
-		}
+		err = try_canary(targets, plan);
+		plan->canary_failed = err;
 	} else if (!err) {
 		err = switch_all(targets, plan->nr_services);
 		if (err) {
@@ -713,14 +663,15 @@ static int bring_up(struct switch_target *targets, const struct plan *plan, stru
 			kill_new_server();
 		}
 	}
-	free_sockets(targets, plan->nr_services);
-	if (err) {
+	if (plan->canary_failed)
+		report_errors();
+	else if (err)
 		undo_all(targets, plan->nr_services);
-		if (plan->output.is_discarded)
-			say("what the new server printed was discarded: --output inherit, or a "
-			    "file, shows it");
+	if (err && plan->output.is_discarded)
+		say("what the new server printed was discarded: --output inherit, or a file, shows "
+		    "it");
+	if (err)
 		return -1;
-	}
 	interrupt_release();
 	notify_systemd(server->pid);
 	/* it is too late to fail: take_down() writes it again */
@@ -795,48 +746,47 @@ static void switch_back(struct switch_target *targets, const struct plan *plan)
 		service_unlock(&targets[i].service);
 }
 
-/* The old server must be drained in all its services before it gets the signal. */
-static int stop_old(struct switch_target *targets, const struct plan *plan,
-		    const struct drain *drain, bool *signalled)
+/* A server must be drained in all its services before it gets the signal. */
+static int drain_and_stop(struct switch_target *targets, const struct plan *plan,
+			  bool (*is_over)(void), bool *signalled)
 {
 	struct drain_target stops[MAX_SERVICES * MAX_PROCESSES];
-	int i, count = 0;
+	char resume_cmd[MAX_SENTENCE - 512];
+	struct drain drain = plan->drain;
+	int i, count = 0, err = 0;
 
+	describe_rest(targets, plan, resume_cmd, sizeof(resume_cmd));
+	drain.end = now_ms() + plan->drain_timeout;
+	drain.resume_cmd = resume_cmd;
+	drain.is_over = is_over;
+	for (i = 0; i < plan->nr_services && !err; i++) {
+		drain.number = targets[i].drain_gen;
+		err = drain_wait(&targets[i].service, &drain);
+	}
+	if (err)
+		return err;
 	for (i = 0; i < plan->nr_services; i++)
-		drain_add_targets(stops, &count, &targets[i].service, targets[i].old_gen,
+		drain_add_targets(stops, &count, &targets[i].service, targets[i].drain_gen,
 				  plan->old_pid);
-	return drain_stop(stops, count, plan->old_pid ? &plan->old : NULL, drain,
-			  signalled);
+	err = drain_stop(stops, count, plan->old_pid ? &plan->old : NULL, &drain, signalled);
+	for (i = 0; i < plan->nr_services && !err; i++)
+		say("generation %u of service %s has stopped", targets[i].drain_gen,
+		    targets[i].service.name);
+	return err;
 }
 
 static int take_down(struct switch_target *targets, const struct plan *plan)
 {
-	char resume_cmd[MAX_SENTENCE - 512];
-	struct drain drain = plan->drain;
 	bool signalled = false;
-	int i, err = 0;
+	int err;
 
 	watched = targets;
 	nr_watched = plan->nr_services;
-	describe_rest(targets, plan, resume_cmd, sizeof(resume_cmd));
-	drain.end = now_ms() + plan->drain_timeout;
-	drain.resume_cmd = resume_cmd;
-	drain.is_over = has_new_failed;
-	for (i = 0; i < plan->nr_services && !err; i++) {
-		drain.number = targets[i].old_gen;
-		err = drain_wait(&targets[i].service, &drain);
-	}
-	if (!err)
-		err = stop_old(targets, plan, &drain, &signalled);
+	err = drain_and_stop(targets, plan, has_new_failed, &signalled);
 	if (err && new_failed && !signalled)
 		switch_back(targets, plan);
-	for (i = 0; i < plan->nr_services && !err; i++)
-		say("generation %u of service %s has stopped", targets[i].old_gen,
-		    targets[i].service.name);
 	/* servers remove their PID file when they exit, also if it is the new one's by now */
-	if (!err)
-		err = drain_write_pid(&targets[0].service, &drain);
-	return err;
+	return err ? err : drain_write_pid(&targets[0].service, &plan->drain);
 }
 
 /* From here on a server that binds gets nothing before the switch. */
@@ -861,6 +811,37 @@ static int open_all(struct switch_target *targets, int count)
 		service_unlock(&targets[i].service);
 	}
 	return err;
+}
+
+/* Let a canary that has failed finish what it has, and stop it. */
+static void end_canary(struct switch_target *targets, struct plan *plan)
+{
+	bool signalled = false;
+	int i;
+
+	ui_set_status(STATUS_CANARY);
+	/* from here on a signal ends us, and the server goes on */
+	interrupt_release();
+	plan->old_pid = 0;
+	plan->drain.pid_file = NULL;
+	for (i = 0; i < plan->nr_services; i++) {
+		struct switch_target *target = &targets[i];
+
+		if (target->service.now.canary == target->new_gen) {
+			say("service %s: generation %u still gets its share, and is not stopped: "
+			    "reuseportctl abort %s ends that",
+			    target->service.name, target->new_gen, target->service.name);
+			return;
+		}
+		target->drain_gen = target->new_gen;
+		say("service %s: generation %u gets all new traffic again; generation %u is "
+		    "drained and stopped",
+		    target->service.name, target->service.now.current, target->new_gen);
+	}
+	if (drain_and_stop(targets, plan, NULL, &signalled))
+		return;
+	kill_new_server();
+	open_all(targets, plan->nr_services);
 }
 
 static void report_output(const struct plan *plan)
@@ -905,6 +886,8 @@ static int run(struct switch_target *targets, struct plan *plan)
 		err = bring_up(targets, plan, &server);
 	for (i = 0; i < plan->nr_services; i++)
 		service_unlock(&targets[i].service);
+	if (plan->canary_failed)
+		end_canary(targets, plan);
 	if (err || take_down(targets, plan) || open_all(targets, plan->nr_services))
 		return -1;
 	if (json)

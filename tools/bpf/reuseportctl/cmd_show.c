@@ -277,11 +277,11 @@ static void print_notes(const struct view *view)
 	if (view->service.now.canary && !generation_has_sockets(&view->service,
 								 view->service.now.canary))
 		printf("  The canary, generation %u, has no socket any more: generation %u gets "
-		       "all of what is new. reuseportctl abort %s ends it.\n",
+		       "all new traffic. reuseportctl abort %s ends it.\n",
 		       view->service.now.canary, view->service.now.current, view->name);
 	else if (view->service.now.canary)
 		printf("  Generation %u is tried: reuseportctl promote %s switches to it, abort %s "
-		       "gives it nothing any more.\n",
+		       "ends the canary.\n",
 		       view->service.now.canary, view->name, view->name);
 	if (view->nr_ipv4)
 		printf("  %d socket%s at %s 0.0.0.0:%u get%s all IPv4 traffic, which this service "

@@ -99,7 +99,7 @@ static int check_canary(const struct service *service, const struct plan *plan)
 {
 	if (plan->is_canary && plan->number == service->now.current)
 		return fail("generation %u of service %s is the current one: --share is for a "
-			    "server that is to get a part of what is new",
+			    "server that is to get a part of new traffic",
 			    plan->number, service->name);
 	return plan->number == service->now.canary ? 0 :
 						     canary_require_none(service, "switch");
@@ -142,7 +142,7 @@ static void report(const struct service *service, const struct plan *plan, bool 
 	char share[SHARE_LEN];
 
 	if (plan->is_canary)
-		say("service %s: generation %u, %s, %s %s of what is new, generation %u the rest",
+		say("service %s: generation %u, %s, %s %s of new traffic, generation %u the rest",
 		    service->name, plan->number, plan->who, dry_run ? "would get" : "gets",
 		    canary_format_share(plan->share, share), service->now.current);
 	else

@@ -60,10 +60,7 @@ static __always_inline bool flow_is_of(const struct flow *flow, const struct pee
  */
 static __always_inline bool flow_has_expired(const struct flow *flow, __u32 current, __u32 now)
 {
-	__u32 timeout = flow->generation == current ? flow_table.timeout :
-						      flow_table.drain_timeout;
-
-	return now - flow->seen > timeout;
+	return has_expired(&flow_table, flow->generation, current, flow->seen, now);
 }
 
 /* Find the slot that serves a peer, and note that it has sent another datagram. With @teaches that
@@ -108,7 +105,8 @@ flow_record(struct flow_bucket *bucket, const struct peer *peer, __u32 current, 
 	    __u32 generation, __u32 slot, __u32 depth)
 {
 	enum flow_outcome outcome = FLOW_REFUSED, possible;
-	__u32 age, oldest = 0, best = 0;
+	__s32 age, oldest = 0;
+	__u32 best = 0;
 	struct flow *flow;
 	int i;
 

@@ -40,15 +40,12 @@ __u64 flow_silence(const struct flow *flow)
 
 bool flow_has_ended(const struct service *service, const struct flow *flow)
 {
-	const struct flow_config *config = &service->flow_config;
 	__u32 now = now_ms() * 1000000 >> TICK_SHIFT;
-	__s32 silence = now - flow->seen;
 
 	/* those of layout 1 stayed until they were evicted */
-	if (service->layout.version == 1)
-		return false;
-	return silence > (__s32)(flow->generation == service->now.current ? config->timeout :
-									    config->drain_timeout);
+	return service->layout.version != 1 &&
+	       has_expired(&service->flow_config, flow->generation, service->now.current,
+			   flow->seen, now);
 }
 
 typedef void (*visit_fn)(const struct service *service, const struct flow *flow, void *arg);

@@ -20,7 +20,7 @@ int generation_fill(struct service *service, const struct held_socket *sockets, 
 void generation_drop(struct service *service, __u32 number);
 /* Make @number the current generation, and end a canary: one write. */
 int generation_switch(struct service *service, __u32 number);
-/* Give a share of what is new, of 2^32 and less 1, to @number; 0: to none. One write. */
+/* Make @number the canary, with a share of new traffic (of 2^32, less 1); 0: end it. One write. */
 int generation_set_canary(struct service *service, __u32 number, __u32 share);
 /* Select as before, when the service has been opened, held or switched since. */
 int generation_restore(struct service *service, const struct state *before);

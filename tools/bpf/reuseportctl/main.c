@@ -17,7 +17,8 @@
  * layer 3: server hold drain canary upgrade service view
  * layer 4: cmd_* main
  *
- * Layers 0 to 3 are the library: they record errors (ui.h) and never print one. What to do
+ * Layers 0 to 3 are the library: they record errors (ui.h) and do not print them, apart from
+ * hold_undo(), which prints what a failure has left behind it. What to do
  * about an error, and whether to do anything at all on a dry run, is up to the commands.
  */
 #include <stdarg.h>

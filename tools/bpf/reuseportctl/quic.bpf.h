@@ -108,12 +108,7 @@ static __always_inline bool quic_is(const struct quic_entry *entry, const struct
 static __always_inline bool quic_has_expired(const struct quic_entry *entry, __u32 current,
 					     __u32 now)
 {
-	__u32 timeout = QUIC_HANDSHAKE;
-
-	if (entry->kind == QUIC_KNOWN)
-		timeout = entry->generation == current ? flow_table.timeout :
-							 flow_table.drain_timeout;
-	return now - entry->seen > timeout;
+	return quic_entry_has_expired(&flow_table, entry, current, now);
 }
 
 /* Find an id that a client has sent from the address that hashes to @path. */
@@ -196,7 +191,8 @@ static __always_inline void quic_record(const struct quic_id *id, enum quic_kind
 					__u32 current, __u32 now)
 {
 	struct quic_bucket *bucket = quic_bucket(id);
-	__u32 rank = 0, possible, age, oldest = 0, best = 0;
+	__u32 rank = 0, possible, best = 0;
+	__s32 age, oldest = 0;
 	struct quic_entry *entry;
 	int i;
 

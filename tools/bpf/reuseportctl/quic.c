@@ -147,13 +147,9 @@ int quic_add_cookie(const struct service *service, __u32 number, __u32 slot, __u
 static void count_entry(const struct service *service, const struct quic_entry *entry,
 			struct quic_stats *stats)
 {
-	__u32 now = now_ms() * 1000000 >> TICK_SHIFT, timeout = QUIC_HANDSHAKE;
+	__u32 now = now_ms() * 1000000 >> TICK_SHIFT;
 
-	if (entry->kind == QUIC_KNOWN)
-		timeout = entry->generation == service->now.current ?
-				  service->flow_config.timeout :
-				  service->flow_config.drain_timeout;
-	if ((__s32)(now - entry->seen) > (__s32)timeout)
+	if (quic_entry_has_expired(&service->flow_config, entry, service->now.current, now))
 		return;
 	stats->first += entry->kind == QUIC_FIRST;
 	stats->pending += entry->kind == QUIC_PENDING;

@@ -53,8 +53,8 @@ struct layout {
  * generation that was ever current; numbers start at 1, and one is skipped if its index is in
  * use. @older leads from there to all generations that there were at the last switch.
  *
- * A generation that is being tried, @canary, gets what is new with a share_hash() of at most
- * @share, before @current gets the rest.
+ * New flows and connections with a share_hash() of at most @share go to @canary, a generation that
+ * is being tried, instead.
  */
 struct state {
 	__u32 current;
@@ -66,9 +66,9 @@ struct state {
 	__u32 older[MAX_GENERATIONS];	/* by index: the next lower number, or 0 */
 };
 
-/* What decides between canary and current generation. All packets of a flow have the same, so
- * that as the share grows flows move to the canary only, and none back. It is spread once more, as
- * the upper bits of @hash select the slot.
+/* What decides between canary and current generation. It is the same for all packets of a flow, so
+ * while the share grows flows move to the canary, and never back. The multiplication makes it
+ * independent of the slot, which the upper bits of @hash select.
  */
 static inline __attribute__((always_inline)) __u32 share_hash(__u32 hash)
 {
@@ -137,6 +137,18 @@ struct flow_config {
 	__u32 id_buckets;	/* of quic_ids */
 	__u64 key[7];
 };
+
+/* Has an entry that a packet was seen for at tick @seen ended by tick @now? Another CPU may have
+ * seen one later than this one has read its clock: then the difference is negative.
+ */
+static inline __attribute__((always_inline)) int
+has_expired(const volatile struct flow_config *config, __u32 generation, __u32 current, __u32 seen,
+	    __u32 now)
+{
+	__u32 timeout = generation == current ? config->timeout : config->drain_timeout;
+
+	return (__s32)(now - seen) > (__s32)timeout;
+}
 
 /* What became of a new peer, best last. */
 enum flow_outcome {
@@ -208,6 +220,16 @@ struct quic_entry {
 	__u8 depth;
 	__u16 zero;
 };
+
+/* One that is not known yet ends with the handshake. */
+static inline __attribute__((always_inline)) int
+quic_entry_has_expired(const volatile struct flow_config *config, const struct quic_entry *entry,
+		       __u32 current, __u32 now)
+{
+	if (entry->kind == QUIC_KNOWN)
+		return has_expired(config, entry->generation, current, entry->seen, now);
+	return (__s32)(now - entry->seen) > QUIC_HANDSHAKE;
+}
 
 struct quic_bucket {
 	struct bpf_spin_lock lock;

@@ -41,7 +41,7 @@ void progress(const char *format, ...) __printf(1, 2);
 extern json_writer_t *json;
 
 /* The exit status of commands that fail: 1, unless it is another one of these. */
-#define STATUS_CANARY	3	/* the new server was tried, failed, and gets nothing any more */
+#define STATUS_CANARY	3	/* a canary has failed */
 void ui_set_status(int status);
 int ui_status(void);
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=dash disable=SC2013,SC2016,SC2030,SC2031,SC2046,SC2086,SC2034,SC2154
-# Trying a new server with a share of what is new.
+# Trying a new server with a share of new traffic.
 
 # How many of COUNT answers come from NAME.
 nr_answers() {
@@ -25,7 +25,7 @@ begin_canary() {
 		>"$tmp/canary" 2>&1 &
 	canary=$!
 	echo $canary >>"$tmp/pids"
-	until_said "$tmp/canary" 'gets .* of what is new, generation 1 the rest'
+	until_said "$tmp/canary" 'gets .* of new traffic, generation 1 the rest'
 	b=$(children $canary | head -n 1)
 	echo "$b" >>"$tmp/pids"
 }
@@ -62,7 +62,7 @@ test_canary() {
 	begin_canary --canary 10% --steps 50,100 --for 300ms --every 50ms \
 		--check 'echo "checked $REUSEPORTCTL_SERVICE $REUSEPORTCTL_GENERATION $REUSEPORTCTL_PID"
 			echo "after $REUSEPORTCTL_OLD_GENERATION $REUSEPORTCTL_OLD_PID $REUSEPORTCTL_COUNTERS"'
-	end_canary 0 'gets 10 % of what is new' 'gets 50 % ' 'gets 100 % ' 'switched to generation 2' \
+	end_canary 0 'gets 10 % of new traffic' 'gets 50 % ' 'gets 100 % ' 'switched to generation 2' \
 		"checked $s 2 $b" "after 1 $a {\"canary\":{\"generation\":2,\"sockets\":4," \
 		'"current":{"generation":1,"sockets":4,' 'generation 1 .* has stopped'
 	all_from B
@@ -82,10 +82,10 @@ test_canary_share() {
 		server B
 		b=$pid
 		must "$ctl" -n switch "$s" --pid "$b" --share 25
-		says 'would get 25 % of what is new'
+		says 'would get 25 % of new traffic'
 		all_from A 100
 		must "$ctl" switch "$s" --pid "$b" --share 25
-		says 'generation 2, helper(.*), gets 25 % of what is new, generation 1 the rest'
+		says 'generation 2, helper(.*), gets 25 % of new traffic, generation 1 the rest'
 		has_share B 1000 25
 		show
 		says '"canary":2' '"share_ppm":250000' '"current":1'
@@ -143,7 +143,7 @@ test_canary_check_fails() {
 	has_share B 200 50
 	touch "$tmp/bad"
 	end_canary 3 'reuseportctl: the check failed with status 7' \
-		'generation 1 gets all of what is new again' 'generation [23] of service .* has stopped'
+		'generation 1 gets all new traffic again' 'generation [23] of service .* has stopped'
 	rm "$tmp/bad"
 	is_over true
 	finish_load
@@ -174,7 +174,7 @@ test_canary_dies() {
 	begin_load -c 1000000 -f 2 -p 5
 	begin_canary --canary 50 --for 1h
 	kill "$b"
-	end_canary 3 'reuseportctl: the new server' 'generation 1 gets all of what is new again'
+	end_canary 3 'reuseportctl: the new server' 'generation 1 gets all new traffic again'
 	is_over
 	finish_load
 	must "$ctl" restart "$s" --idle 100ms -- "$helper" serve $ip 127.0.0.1 "$port" C
@@ -195,7 +195,24 @@ test_canary_queue() {
 	"$helper" load -f 5 $ip 127.0.0.1 "$port" >/dev/null 2>&1 &
 	echo $! >>"$tmp/pids"
 	end_canary 3 'wait at a socket of the new server, more than --max-queue 3' \
-		'generation 1 gets all of what is new again' "drain $s --generation 2 --kill TERM"
+		'generation 1 gets all new traffic again' "drain $s --generation 2 --kill TERM"
+	all_from A 20
+}
+
+# So do datagrams that it drops.
+test_canary_drops() {
+	ip=udp
+	server A
+	must "$ctl" attach "$s" udp "127.0.0.1:$port" --pid "$pid" --udp none --hold
+	: >"$tmp/canary"
+	"$ctl" restart "$s" --wait 1 --canary 100 --for 1h --max-queue 2000000000 \
+		--drain-timeout 100ms -- \
+		"$helper" serve -a -w 1 $ip 127.0.0.1 "$port" B >"$tmp/canary" 2>&1 &
+	canary=$!
+	until_said "$tmp/canary" 'gets 100 %'
+	echo $(children $canary) >>"$tmp/pids"
+	"$helper" flood 100000 127.0.0.1 "$port" >/dev/null
+	end_canary 3 'new server dropped [0-9]* datagrams' 'generation 1 gets all new traffic again'
 	all_from A 20
 }
 

@@ -291,8 +291,8 @@ test_exits_program() {
 	rm -r "$root/../elsewhere-x$s"
 }
 
-# If the second of two services cannot be switched, the first one is as before too: both
-# programs, whoever attached them.
+# If the second of two services cannot be switched, the first one is as before too. So are the
+# programs of both groups, the service's own or another one.
 test_exits_two() {
 	"$ctl" -j probe | grep -q '"group_program":true' || skip 'a kernel without BTF or iterators'
 	ip=tcp

@@ -216,6 +216,28 @@ static struct flow only_flow(struct __test_metadata *_metadata, const FIXTURE_DA
 	return found;
 }
 
+/* Another CPU may have seen a peer later than this one has read its clock: the flow goes on. */
+TEST_F(steer, flow_seen_ahead)
+{
+	int map = bpf_map__fd(self->skel->maps.flows), i;
+	struct flow_bucket bucket;
+	struct frame frame;
+	__u32 index;
+
+	if (variant->steering.mode != UDP_FLOW)
+		SKIP(return, "another mode");
+
+	make_plain(self, variant, &frame, 7);
+	ASSERT_EQ(self->cookies[1][0], receiver(_metadata, self, 0, &frame));
+	for (index = 0; index < BUCKETS; index++) {
+		ASSERT_EQ(0, bpf_map_lookup_elem(map, &index, &bucket));
+		for (i = 0; i < FLOW_WAYS; i++)
+			bucket.flows[i].seen += 1000;
+		ASSERT_EQ(0, bpf_map_update_elem(map, &index, &bucket, BPF_ANY));
+	}
+	EXPECT_EQ(self->cookies[1][0], receiver(_metadata, self, ~0, &frame));
+}
+
 /* A peer is its address and its port, in the same form for both families. */
 TEST_F(steer, peer)
 {

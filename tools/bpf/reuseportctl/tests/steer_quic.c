@@ -242,6 +242,27 @@ TEST_F_TIMEOUT(steer, handshakes, 600)
 	EXPECT_EQ(0, count_entries(_metadata, self, QUIC_FREE));
 }
 
+/* Another CPU may have seen an id later than this one has read its clock: it has not ended. */
+TEST_F_TIMEOUT(steer, seen_ahead, 600)
+{
+	int map = bpf_map__fd(self->skel->maps.quic_ids), way;
+	struct id id = new_id(1, 12);
+	struct quic_bucket bucket;
+	__u32 index = bucket_of(self, &id), packet;
+
+	learn_from_server(_metadata, self, id.len);
+	server_sends(_metadata, self, 1, 0, &id);
+	/* pending for the first packet, known for the second one, which comes from elsewhere */
+	for (packet = 0; packet < 2; packet++) {
+		ASSERT_EQ(0, bpf_map_lookup_elem(map, &index, &bucket));
+		for (way = 0; way < FLOW_WAYS; way++)
+			bucket.entries[way].seen += 1000;
+		ASSERT_EQ(0, bpf_map_update_elem(map, &index, &bucket, BPF_ANY));
+		EXPECT_EQ(self->cookies[1][0],
+			  send_packet(_metadata, self, packet, ~0, SHORT, 0, &id));
+	}
+}
+
 /* An id that the server has sent leads to its socket from any address, after a switch too. */
 TEST_F_TIMEOUT(steer, ids, 600)
 {
